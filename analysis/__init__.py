@@ -1,0 +1,1 @@
+"""What the answers say: order parameters, diagnostics, comparison, plots and the command line."""

@@ -1,0 +1,163 @@
+"""Training and test data, from a teacher, from arrays, or from a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from models import checks
+
+if TYPE_CHECKING:
+    from models.teachers import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A regression problem with held-out data.
+
+    Parameters
+    ----------
+    x, y
+        Training inputs (P, d) and targets (P,).
+    x_test, y_test
+        Held-out inputs (P_test, d) and targets (P_test,).
+    relevant
+        Indices of the inputs that the target depends on, where that is known; else None.
+    teacher
+        The teacher that made the data, where there is one; population theories ask for it.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not match, NaN or infinite values, or relevant inputs out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(40, 3))
+    >>> data = Dataset.from_arrays(x, x[:, 0], relevant=[0])
+    >>> data.x.shape, data.x_test.shape, data.relevant
+    ((30, 3), (10, 3), (0,))
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    relevant: tuple[int, ...] | None = None
+    teacher: Teacher | None = None
+
+    def __post_init__(self):
+        for inputs, targets in (("x", "y"), ("x_test", "y_test")):
+            x = checks.finite_array(inputs, getattr(self, inputs), ndim=2)
+            y = checks.finite_array(targets, getattr(self, targets), ndim=1)
+            if len(x) == 0 or x.shape[1] == 0:
+                raise ValueError(f"{inputs} must have at least one row and one column, got shape {x.shape}.")
+            if len(x) != len(y):
+                raise ValueError(
+                    f"{targets} must have one value per row of {inputs}: {len(y)} against {len(x)}."
+                )
+            object.__setattr__(self, inputs, x)
+            object.__setattr__(self, targets, y)
+        if self.x.shape[1] != self.x_test.shape[1]:
+            raise ValueError(
+                f"x_test must have as many columns as x: {self.x_test.shape[1]} against {self.x.shape[1]}."
+            )
+        if self.relevant is not None:
+            object.__setattr__(self, "relevant", check_relevant(self.relevant, self.input_dim))
+
+    @property
+    def input_dim(self) -> int:
+        """Number of input coordinates d."""
+        return self.x.shape[1]
+
+    @property
+    def num_data(self) -> int:
+        """Number of training points P."""
+        return len(self.x)
+
+    @classmethod
+    def from_arrays(
+        cls, x, y, x_test=None, y_test=None, relevant=None, test_fraction=0.25, seed=0
+    ) -> Dataset:
+        """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out."""
+        if (x_test is None) != (y_test is None):
+            raise ValueError("x_test and y_test must be given together, or both left out.")
+        if x_test is not None:
+            return cls(x, y, x_test, y_test, relevant)
+        x, y = checks.finite_array("x", x, ndim=2), checks.finite_array("y", y, ndim=1)
+        if len(x) != len(y):
+            raise ValueError(f"y must have one value per row of x: {len(y)} against {len(x)}.")
+        if len(x) < 2:
+            raise ValueError(
+                f"x must have at least 2 rows to hold some out, got {len(x)}; or pass x_test and y_test."
+            )
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")
+        num_test = min(len(x) - 1, max(1, round(test_fraction * len(x))))
+        order = np.random.default_rng(seed).permutation(len(x))
+        held_out, kept = np.sort(order[:num_test]), np.sort(order[num_test:])
+        return cls(x[kept], y[kept], x[held_out], y[held_out], relevant)
+
+    @classmethod
+    def from_file(cls, path, target: str | None = None, test_fraction=0.25, seed=0) -> Dataset:
+        """Data from ``.npz`` (arrays x, y and optionally x_test, y_test, relevant) or ``.csv`` (a header, numbers).
+
+        In a table the target is the column `target`, or the last one.
+        """
+        path = Path(path)
+        readers = {".npz": cls._read_npz, ".csv": cls._read_csv}
+        if path.suffix not in readers:
+            raise ValueError(f"data file must end in .npz or .csv, got {path.name!r}.")
+        if not path.is_file():
+            raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
+        return cls.from_arrays(**readers[path.suffix](path, target), test_fraction=test_fraction, seed=seed)
+
+    @staticmethod
+    def _read_npz(path: Path, target: str | None) -> dict:
+        if target is not None:
+            raise ValueError(
+                "target names a column of a .csv file; an .npz file holds its targets in the array y."
+            )
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {k: stored[k] for k in ("x", "y", "x_test", "y_test", "relevant") if k in stored}
+        except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
+            raise ValueError(f"data file {path.name!r} is not a readable .npz archive: {error}.") from None
+        if not {"x", "y"} <= set(arrays):
+            raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
+        return arrays
+
+    @staticmethod
+    def _read_csv(path: Path, target: str | None) -> dict:
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"data file {path.name!r} is not a readable table: {error}.") from None
+        if table.shape[1] < 2:
+            raise ValueError(f"data file {path.name!r} must have at least two columns: inputs and a target.")
+        target = table.columns[-1] if target is None else target
+        if target not in table:
+            raise ValueError(
+                f"target {target!r} is not a column; the columns are {', '.join(map(str, table))}."
+            )
+        text = [str(c) for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+        if text:
+            raise ValueError(f"column {text[0]!r} is not numeric; encode it as numbers or leave it out.")
+        return {"x": table.drop(columns=target).to_numpy(float), "y": table[target].to_numpy(float)}
+
+
+def check_relevant(relevant, input_dim: int) -> tuple[int, ...]:
+    """Relevant input indices as a tuple; ``ValueError`` when empty, repeated or outside 0 … input_dim - 1."""
+    indices = tuple(int(j) for j in np.atleast_1d(np.asarray(relevant, dtype=int)))
+    if not indices:
+        raise ValueError(
+            "relevant must name at least one input; pass None where the relevant inputs are unknown."
+        )
+    if len(set(indices)) < len(indices) or min(indices) < 0 or max(indices) >= input_dim:
+        raise ValueError(f"relevant must be distinct indices from 0 to {input_dim - 1}, got {indices}.")
+    return indices

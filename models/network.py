@@ -1,0 +1,158 @@
+"""The two-layer network as a NumPyro model."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax.typing import ArrayLike
+
+from models import checks
+from models.priors import Isotropic, WeightPrior
+
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "erf": jax.scipy.special.erf, "identity": lambda u: u}
+
+
+@dataclass(frozen=True)
+class TwoLayerNetwork:
+    """Bayesian two-layer network; calling it is the NumPyro model of its posterior.
+
+        f(x) = N^(-γ) Σ_{i=1..N} a_i φ(w_i·x + b_i),    a_i ~ Normal(0, σ_a²),    w ~ prior,
+        y_μ ~ Normal(f(x_μ), κ√P)
+
+    so that the posterior is prior · exp(-(1/2κ²) (1/P) Σ_μ (f(x_μ) - y_μ)²), the stationary law of Langevin
+    training at temperature 2κ² (arXiv:2510.15174).
+
+    Parameters
+    ----------
+    input_dim
+        d ≥ 1.
+    width
+        N ≥ 1 hidden neurons.
+    kappa
+        Noise κ > 0 (units of y); the likelihood's standard deviation is κ√P with P the number of training points.
+    gamma
+        Width-scaling exponent γ; 1/2 is the scaling with an NNGP limit, 1 the mean-field scaling.
+    prior
+        Prior over the hidden weights, see :class:`models.WeightPrior`.
+    readout_scale
+        σ_a > 0.
+    activation
+        One of relu, tanh, erf, identity.
+    bias
+        Hidden biases b_i ~ Normal(0, bias_scale²) when True; none by default.
+    bias_scale
+        σ_b > 0.
+
+    Raises
+    ------
+    ValueError
+        For a hyperparameter out of range, naming it.
+
+    Examples
+    --------
+    >>> import jax, numpyro
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> network = TwoLayerNetwork(input_dim=8, width=32, kappa=0.1)
+    >>> data = SparseParity(input_dim=8, degree=2).sample(jax.random.key(0), num_data=50)
+    >>> prior_draw = numpyro.infer.Predictive(network, num_samples=1)(jax.random.key(1), data.x)
+    >>> prior_draw["w"].shape, prior_draw["a"].shape, prior_draw["y"].shape
+    ((1, 32, 8), (1, 32), (1, 50))
+    """
+
+    input_dim: int
+    width: int
+    kappa: float
+    gamma: float = 0.5
+    prior: WeightPrior = field(default_factory=Isotropic)
+    readout_scale: float = 1.0
+    activation: str = "relu"
+    bias: bool = False
+    bias_scale: float = 1.0
+
+    def __post_init__(self):
+        checks.whole("input_dim", self.input_dim, 1)
+        checks.whole("width", self.width, 1)
+        checks.positive("kappa", self.kappa)
+        checks.finite("gamma", self.gamma)
+        checks.positive("readout_scale", self.readout_scale)
+        checks.positive("bias_scale", self.bias_scale)
+        checks.one_of("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.prior, WeightPrior):
+            raise ValueError(
+                f"prior must be a WeightPrior such as Isotropic() or ARD(), got {type(self.prior).__name__}."
+            )
+
+    def __call__(self, x: ArrayLike, y: ArrayLike | None = None, subsample_size: int | None = None) -> None:
+        """The NumPyro model: sites ``w``, ``a`` (``b``), the prior's own sites, and ``y`` observed at `y`.
+
+        Parameters
+        ----------
+        x
+            Inputs, shape (P, input_dim).
+        y
+            Targets, shape (P,); None makes ``y`` a latent draw (prior or posterior predictive).
+        subsample_size
+            Minibatch size B; the likelihood of the minibatch is scaled by P/B.
+        """
+        num_data = self._check_shapes(x, y)
+        params = self.sample_parameters()
+        with numpyro.plate("data", num_data, subsample_size=subsample_size, dim=-1) as index:
+            if subsample_size is not None:
+                x, y = jnp.asarray(x)[index], None if y is None else jnp.asarray(y)[index]
+            noise = self.kappa * num_data**0.5
+            numpyro.sample("y", dist.Normal(self.apply(params, x), noise), obs=y)
+
+    def sample_parameters(self) -> dict[str, jax.Array]:
+        """Sample statements of all parameters; returns w (N, d), a (N,) and, with biases, b (N,)."""
+        with numpyro.handlers.trace() as sites:
+            w = self.prior.weights(self.width, self.input_dim)
+        if jnp.shape(w) != (self.width, self.input_dim):
+            raise ValueError(
+                f"prior.weights must return shape (width, input_dim) = {(self.width, self.input_dim)}, "
+                f"got {jnp.shape(w)}."
+            )
+        if "w" not in sites:
+            w = numpyro.deterministic("w", w)
+        params = {"w": w}
+        with numpyro.plate("neuron", self.width, dim=-1):
+            params["a"] = numpyro.sample("a", dist.Normal(0.0, self.readout_scale))
+            if self.bias:
+                params["b"] = numpyro.sample("b", dist.Normal(0.0, self.bias_scale))
+        return params
+
+    def features(self, params: dict[str, ArrayLike], x: ArrayLike) -> jax.Array:
+        """Hidden activations φ(w_i·x_μ + b_i), shape (..., N, P): neurons by data, the faster layout on CPU."""
+        preactivation = jnp.matmul(jnp.asarray(params["w"]), jnp.asarray(x).T)
+        if self.bias:
+            preactivation = preactivation + jnp.asarray(params["b"])[..., :, None]
+        return ACTIVATIONS[self.activation](preactivation)
+
+    def apply(self, params: dict[str, ArrayLike], x: ArrayLike) -> jax.Array:
+        """The function f(x) = N^(-γ) Σ_i a_i φ(w_i·x + b_i).
+
+        Parameters
+        ----------
+        params
+            ``w`` of shape (..., N, d), ``a`` of shape (..., N), with biases ``b`` of shape (..., N); leading
+            dimensions are batches of networks. Other entries are ignored.
+        x
+            Inputs, shape (P, d).
+
+        Returns
+        -------
+        jax.Array
+            Shape (..., P).
+        """
+        hidden = self.features(params, x)
+        return jnp.einsum("...n,...np->...p", jnp.asarray(params["a"]), hidden) * self.width**-self.gamma
+
+    def _check_shapes(self, x: ArrayLike, y: ArrayLike | None) -> int:
+        if jnp.ndim(x) != 2 or jnp.shape(x)[1] != self.input_dim or jnp.shape(x)[0] < 1:
+            raise ValueError(
+                f"x must have shape (num_data, {self.input_dim}) for input_dim={self.input_dim}, got {jnp.shape(x)}."
+            )
+        if y is not None and jnp.shape(y) != jnp.shape(x)[:1]:
+            raise ValueError(f"y must have shape {jnp.shape(x)[:1]} to match x, got {jnp.shape(y)}.")
+        return jnp.shape(x)[0]

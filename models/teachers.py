@@ -1,0 +1,206 @@
+"""Teachers: target functions with known relevant inputs, and the inputs they are sampled on."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from models import checks
+from models.dataset import Dataset, check_relevant
+
+
+class Teacher:
+    """A target y(x) on random inputs. Subclasses give `input_dim`, `relevant`, `inputs` and `__call__`."""
+
+    input_dim: int
+    relevant: tuple[int, ...]
+
+    def inputs(self, key: jax.Array, num: int) -> jax.Array:
+        """`num` independent inputs, shape (num, input_dim)."""
+        raise TypeError(f"{type(self).__name__} must define inputs(self, key, num).")
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """The target at the inputs `x` of shape (..., input_dim); shape (...)."""
+        raise TypeError(f"{type(self).__name__} must define __call__(self, x).")
+
+    def sample(self, key: jax.Array, num_data: int, num_test: int = 1000) -> Dataset:
+        """Independent training and test data.
+
+        Parameters
+        ----------
+        key
+            A ``jax.random.key``.
+        num_data, num_test
+            Number of training and of test points, at least 1 each.
+        """
+        checks.whole("num_data", num_data, 1)
+        checks.whole("num_test", num_test, 1)
+        key_train, key_test = jax.random.split(key)
+        x, x_test = self.inputs(key_train, num_data), self.inputs(key_test, num_test)
+        arrays = (np.asarray(v) for v in (x, self(x), x_test, self(x_test)))
+        return Dataset(*arrays, relevant=self.relevant, teacher=self)
+
+
+class _BinaryInputs(Teacher):
+    def inputs(self, key: jax.Array, num: int) -> jax.Array:
+        """`num` inputs uniform on {±1}^d, shape (num, input_dim)."""
+        return jax.random.rademacher(key, (num, self.input_dim), dtype=jnp.float32)
+
+
+def _check_subset(input_dim: int, degree: int, relevant) -> tuple[int, ...]:
+    checks.whole("input_dim", input_dim, 1)
+    checks.whole("degree", degree, 1)
+    if degree > input_dim:
+        raise ValueError(
+            f"degree must not exceed input_dim={input_dim}, got {degree}; lower degree or raise input_dim."
+        )
+    relevant = tuple(range(degree)) if relevant is None else check_relevant(relevant, input_dim)
+    if len(relevant) != degree:
+        raise ValueError(f"relevant must name degree={degree} inputs, got {len(relevant)}.")
+    return relevant
+
+
+@dataclass(frozen=True)
+class SparseParity(_BinaryInputs):
+    """k-sparse parity: x uniform on {±1}^d, y = χ_S(x) = Π_{j∈S} x_j with |S| = k, E[y²] = 1.
+
+    Parameters
+    ----------
+    input_dim
+        d.
+    degree
+        k ≤ d. A ReLU network without biases has no overlap with odd parities of degree above 1.
+    relevant
+        The indices S; the first k by default.
+
+    Examples
+    --------
+    >>> teacher = SparseParity(input_dim=35, degree=4)
+    >>> teacher.relevant
+    (0, 1, 2, 3)
+    """
+
+    input_dim: int
+    degree: int
+    relevant: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "relevant", _check_subset(self.input_dim, self.degree, self.relevant))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """χ_S(x), shape (...)."""
+        return jnp.prod(jnp.asarray(x)[..., np.array(self.relevant)], axis=-1)
+
+
+@dataclass(frozen=True)
+class ParitySum(_BinaryInputs):
+    """Weighted sum of parities, y = Σ_T c_T χ_T(x) on x uniform on {±1}^d; E[y²] = Σ_T c_T².
+
+    Parameters
+    ----------
+    input_dim
+        d.
+    subsets
+        The index sets T, distinct; nested ones make a staircase.
+    coefficients
+        One c_T per subset; 1/√(number of subsets) each by default, so that E[y²] = 1.
+
+    Examples
+    --------
+    >>> ParitySum(input_dim=8, subsets=((0,), (0, 1), (0, 1, 5))).relevant
+    (0, 1, 5)
+    """
+
+    input_dim: int
+    subsets: tuple[tuple[int, ...], ...]
+    coefficients: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        checks.whole("input_dim", self.input_dim, 1)
+        subsets = tuple(tuple(sorted(check_relevant(t, self.input_dim))) for t in self.subsets)
+        if not subsets or len(set(subsets)) < len(subsets):
+            raise ValueError(f"subsets must be distinct index sets, at least one, got {self.subsets!r}.")
+        default = (len(subsets) ** -0.5,) * len(subsets)
+        coefficients = default if self.coefficients is None else tuple(map(float, self.coefficients))
+        if (
+            len(coefficients) != len(subsets)
+            or not np.all(np.isfinite(coefficients))
+            or not any(coefficients)
+        ):
+            raise ValueError(
+                f"coefficients must be {len(subsets)} finite numbers, one per subset and not all 0, got {coefficients}."
+            )
+        object.__setattr__(self, "subsets", subsets)
+        object.__setattr__(self, "coefficients", coefficients)
+
+    @property
+    def relevant(self) -> tuple[int, ...]:
+        """Union of the subsets."""
+        return tuple(sorted({j for t in self.subsets for j in t}))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Σ_T c_T χ_T(x), shape (...)."""
+        x = jnp.asarray(x)
+        parities = (jnp.prod(x[..., np.array(t)], axis=-1) for t in self.subsets)
+        return sum(c * parity for c, parity in zip(self.coefficients, parities, strict=True))
+
+
+def hermite(order: int, u: ArrayLike) -> jax.Array:
+    """Probabilists' Hermite polynomial He_p(u) by He_{p+1} = u He_p - p He_{p-1}; variance p! at u ~ Normal(0, 1)."""
+    previous, current = jnp.zeros_like(u), jnp.ones_like(u)
+    for p in range(order):
+        previous, current = current, u * current - p * previous
+    return current
+
+
+@dataclass(frozen=True)
+class SingleIndex(Teacher):
+    """Single-index teacher: x ~ Normal(0, I_d), y = He_p(u·x) with u = 1/√k on k coordinates, 0 elsewhere.
+
+    Parameters
+    ----------
+    input_dim
+        d.
+    num_relevant
+        k ≤ d.
+    hermite_degree
+        p ≥ 1.
+    normalized
+        False (default): E[y²] = p!. True: y is divided by √(p!), so that E[y²] = 1.
+    relevant
+        The k coordinates; the first k by default.
+
+    Examples
+    --------
+    >>> SingleIndex(input_dim=18, num_relevant=2, hermite_degree=4).relevant
+    (0, 1)
+    """
+
+    input_dim: int
+    num_relevant: int
+    hermite_degree: int
+    normalized: bool = False
+    relevant: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        checks.whole("num_relevant", self.num_relevant, 1)
+        checks.whole("hermite_degree", self.hermite_degree, 1)
+        checks.whole("input_dim", self.input_dim, 1)
+        if self.num_relevant > self.input_dim:
+            raise ValueError(
+                f"num_relevant must not exceed input_dim={self.input_dim}, got {self.num_relevant}."
+            )
+        object.__setattr__(self, "relevant", _check_subset(self.input_dim, self.num_relevant, self.relevant))
+
+    def inputs(self, key: jax.Array, num: int) -> jax.Array:
+        """`num` standard Gaussian inputs, shape (num, input_dim)."""
+        return jax.random.normal(key, (num, self.input_dim))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """He_p(u·x), divided by √(p!) where normalised; shape (...)."""
+        u = jnp.asarray(x)[..., np.array(self.relevant)].sum(axis=-1) / math.sqrt(self.num_relevant)
+        norm = math.sqrt(math.factorial(self.hermite_degree)) if self.normalized else 1.0
+        return hermite(self.hermite_degree, u) / norm
