@@ -105,7 +105,7 @@ class Dataset:
 
     @classmethod
     def from_file(cls, path, target: str | None = None, test_fraction=0.25, seed=0) -> Dataset:
-        """Data from ``.npz`` (arrays x, y and optionally x_test, y_test, relevant) or ``.csv`` (a header, numbers).
+        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant) or ``.csv`` (a header, numbers).
 
         In a table the target is the column `target`, or the last one.
         """

@@ -31,7 +31,8 @@ class TwoLayerNetwork:
     width
         N ≥ 1 hidden neurons.
     kappa
-        Noise κ > 0 (units of y); the likelihood's standard deviation is κ√P with P the number of training points.
+        Noise κ > 0 (units of y); the likelihood's standard deviation is κ√P with P the number of
+        training points.
     gamma
         Width-scaling exponent γ; 1/2 is the scaling with an NNGP limit, 1 the mean-field scaling.
     prior
@@ -123,7 +124,7 @@ class TwoLayerNetwork:
         return params
 
     def features(self, params: dict[str, ArrayLike], x: ArrayLike) -> jax.Array:
-        """Hidden activations φ(w_i·x_μ + b_i), shape (..., N, P): neurons by data, the faster layout on CPU."""
+        """Hidden activations φ(w_i·x_μ + b_i), shape (..., N, P): neurons by data is faster on CPU."""
         preactivation = jnp.matmul(jnp.asarray(params["w"]), jnp.asarray(x).T)
         if self.bias:
             preactivation = preactivation + jnp.asarray(params["b"])[..., :, None]
@@ -151,7 +152,7 @@ class TwoLayerNetwork:
     def _check_shapes(self, x: ArrayLike, y: ArrayLike | None) -> int:
         if jnp.ndim(x) != 2 or jnp.shape(x)[1] != self.input_dim or jnp.shape(x)[0] < 1:
             raise ValueError(
-                f"x must have shape (num_data, {self.input_dim}) for input_dim={self.input_dim}, got {jnp.shape(x)}."
+                f"x must have shape (num_data, input_dim) with input_dim={self.input_dim}, got {jnp.shape(x)}."
             )
         if y is not None and jnp.shape(y) != jnp.shape(x)[:1]:
             raise ValueError(f"y must have shape {jnp.shape(x)[:1]} to match x, got {jnp.shape(y)}.")

@@ -26,8 +26,8 @@ class WeightPrior:
     """Prior over the hidden weights w ∈ R^(N×d) of a two-layer network.
 
     The one class to subclass for a new prior. A subclass is a frozen dataclass (its fields are the
-    hyperparameters) with one method, :meth:`weights`, that makes ``numpyro.sample`` statements and returns the
-    weight matrix. Either one of the sites is called ``w``, or the network records the returned matrix as the
+    hyperparameters) with one method, :meth:`weights`, that makes ``numpyro.sample`` statements and returns
+    the weight matrix. Either one of the sites is called ``w``, or the network records the returned matrix as the
     deterministic site ``w``. Nothing else is needed for SGLD, NUTS and the mean-field guide.
 
     Examples
@@ -147,7 +147,7 @@ class ARD(WeightPrior):
         return self.shape * self.scale**2 / input_dim if self.rate is None else self.rate
 
     def weights(self, width: int, input_dim: int) -> jax.Array:
-        """Sites ``rho`` (input) and ``w`` or ``w_base`` (neuron, input); returns w, shape (width, input_dim)."""
+        """Sites ``rho`` (input) and ``w`` or ``w_base`` (neuron, input); returns w (width, input_dim)."""
         with input_plate(input_dim):
             rho = numpyro.sample("rho", dist.Gamma(self.shape, self.rate_for(input_dim)))
         with neuron_plate(width), input_plate(input_dim):

@@ -131,7 +131,8 @@ class ParitySum(_BinaryInputs):
             or not any(coefficients)
         ):
             raise ValueError(
-                f"coefficients must be {len(subsets)} finite numbers, one per subset and not all 0, got {coefficients}."
+                f"coefficients must be {len(subsets)} finite numbers, one per subset and not all 0, "
+                f"got {coefficients}."
             )
         object.__setattr__(self, "subsets", subsets)
         object.__setattr__(self, "coefficients", coefficients)
@@ -149,7 +150,10 @@ class ParitySum(_BinaryInputs):
 
 
 def hermite(order: int, u: ArrayLike) -> jax.Array:
-    """Probabilists' Hermite polynomial He_p(u) by He_{p+1} = u He_p - p He_{p-1}; variance p! at u ~ Normal(0, 1)."""
+    """Probabilists' Hermite polynomial He_p(u) by He_{p+1} = u He_p - p He_{p-1}.
+
+    Its variance at u ~ Normal(0, 1) is p!.
+    """
     previous, current = jnp.zeros_like(u), jnp.ones_like(u)
     for p in range(order):
         previous, current = current, u * current - p * previous

@@ -1,0 +1,119 @@
+"""The one DataTree schema in which every scheme's draws end, so that every ArviZ function serves every scheme."""
+
+import json
+from importlib.metadata import version
+
+import arviz_base
+import jax
+import numpy as np
+import xarray as xr
+from arviz_base.io_numpyro import infer_dims
+
+from inference.observables import observe
+from models import Dataset, TwoLayerNetwork
+
+_PACKAGES = ("mean-field-zoo", "jax", "numpyro", "arviz", "numpy")
+
+
+def build_tree(
+    network: TwoLayerNetwork,
+    data: Dataset,
+    posterior: dict,
+    *,
+    scheme: str,
+    settings: dict,
+    seed: jax.Array,
+    wall_time_s: float,
+    gradient_evaluations: int,
+    independent_draws: bool,
+    sample_stats: dict | None = None,
+    extra_attributes: dict | None = None,
+) -> xr.DataTree:
+    """Lay draws of a posterior, or of an approximation to it, out in the schema.
+
+    Parameters
+    ----------
+    network, data
+        What was declared, and the data it was conditioned on.
+    posterior
+        Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron), further sites
+        such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the standardised weights of a
+        non-centred prior) are left out, since ``w`` determines them.
+    scheme
+        Name of the scheme: sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard.
+    settings
+        JSON-able settings of the scheme.
+    seed
+        The ``jax.random.key`` that the scheme started from.
+    wall_time_s
+        Seconds, compilation included.
+    gradient_evaluations
+        Full-batch equivalents of ∇U, all chains together.
+    independent_draws
+        True for i.i.d. draws (guides, fixed points), which have no R-hat.
+    sample_stats
+        Per-draw statistics with leading dimensions (chain, draw).
+    extra_attributes
+        Further attributes of the root: numbers or strings.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``), ``predictions`` (``f`` on the test
+        inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data`` (inputs, test data, relevant
+        inputs). Attributes: scheme, prior, independent_draws, settings, network (JSON), seed, versions,
+        wall_time_s, gradient_evaluations, created_at.
+    """
+    posterior = {
+        k: np.asarray(v) for k, v in posterior.items() if k == "w" or np.shape(v)[2:] != _weights(network)
+    }
+    values = observe(network, data, posterior)
+    groups = {
+        "posterior": posterior,
+        "sample_stats": {k: np.asarray(v) for k, v in (sample_stats or {}).items()},
+        "log_likelihood": {"y": values.pop("log_likelihood")},
+        "predictions": {"f": values.pop("f_test")},
+        "order_parameters": values,
+        "observed_data": {"y": data.y},
+        "constant_data": {"x": data.x, "x_test": data.x_test, "y_test": data.y_test},
+    }
+    if data.relevant is not None:
+        groups["constant_data"]["relevant"] = np.asarray(data.relevant)
+    if not groups["sample_stats"]:
+        del groups["sample_stats"]
+    dims = {
+        **infer_dims(network, (data.x,)),
+        "w": ["neuron", "input"],
+        "y": ["data"],
+        "second_moment": ["input"],
+        "neuron_norm": ["neuron_rank"],
+        "x": ["data", "input"],
+        "x_test": ["test", "input"],
+        "y_test": ["test"],
+        "relevant": ["relevant_input"],
+    }
+    attributes = {
+        "scheme": scheme,
+        "prior": network.prior.name,
+        "independent_draws": int(independent_draws),
+        "settings": json.dumps(settings, default=str),
+        "network": json.dumps(describe(network), default=str),
+        "seed": json.dumps(np.asarray(jax.random.key_data(seed)).tolist()),
+        "versions": json.dumps({name: version(name) for name in _PACKAGES}),
+        "wall_time_s": float(wall_time_s),
+        "gradient_evaluations": int(gradient_evaluations),
+        **(extra_attributes or {}),
+    }
+    return arviz_base.from_dict(
+        groups, dims=dims, pred_dims={"f": ["test"]}, check_conventions=False, attrs={"/": attributes}
+    )
+
+
+def describe(network: TwoLayerNetwork) -> dict:
+    """The network's settings as JSON-able values; the prior as its repr."""
+    plain = {k: getattr(network, k) for k in network.__dataclass_fields__ if k != "prior"}
+    return {**plain, "prior": repr(network.prior)}
+
+
+def _weights(network: TwoLayerNetwork) -> tuple[int, int]:
+    return (network.width, network.input_dim)

@@ -1,0 +1,74 @@
+"""Functions of a network that mean the same whatever the labels of its neurons: f, errors, order parameters.
+
+Single weights are exchangeable between neurons and flip sign together, so that only such functions can be
+compared between draws, chains and schemes.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models import Dataset, TwoLayerNetwork
+
+# Draws evaluated at once: bounds the memory for hidden activations at (batch, N, P).
+_BATCH = 8
+
+
+def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, np.ndarray]:
+    """Observables of every draw.
+
+    Parameters
+    ----------
+    network
+        The network; only its function is used, not its prior.
+    data
+        Training and test data; test averages E_test run over ``data.x_test``.
+    params
+        ``w`` (..., N, d), ``a`` (..., N), with biases ``b`` (..., N); the leading dimensions are draws.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``f_test`` (..., P_test); ``log_likelihood`` (..., P) of Normal(y; f, κ√P); ``train_mse``, ``test_mse``
+        and ``order_parameter`` m = E_test[f y]/E_test[y²], each (...); ``second_moment`` (..., d), the mean of
+        w_ij² over neurons; ``neuron_norm`` (..., N), |a_i||w_i| in decreasing order; and, where
+        ``data.relevant`` is known, ``relevance_ratio`` = E[w_j²: j∈S]/E[w_j²: j∉S] (absent when every input is
+        relevant) and ``num_specialised``, the number of neurons with more than half of |w_i|² on S.
+    """
+    params = {k: jnp.asarray(params[k], jnp.float32) for k in ("w", "a", "b") if k in params}
+    batch = params["a"].shape[:-1]
+    flat = {k: v.reshape((-1, *v.shape[len(batch) :])) for k, v in params.items()}
+    arrays = (jnp.asarray(v, jnp.float32) for v in (data.x, data.y, data.x_test, data.y_test))
+    values = _observe(network, data.relevant, flat, *arrays)
+    return {k: np.asarray(v).reshape(batch + v.shape[1:]) for k, v in values.items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _observe(network, relevant, flat, x, y, x_test, y_test):
+    return jax.lax.map(
+        lambda params: _observe_one(network, relevant, params, x, y, x_test, y_test), flat, batch_size=_BATCH
+    )
+
+
+def _observe_one(network, relevant, params, x, y, x_test, y_test):
+    f, f_test = network.apply(params, x), network.apply(params, x_test)
+    noise = network.kappa * x.shape[0] ** 0.5
+    square = params["w"] ** 2
+    out = {
+        "f_test": f_test,
+        "log_likelihood": jax.scipy.stats.norm.logpdf(y, f, noise),
+        "train_mse": jnp.mean((f - y) ** 2),
+        "test_mse": jnp.mean((f_test - y_test) ** 2),
+        "order_parameter": jnp.mean(f_test * y_test) / jnp.mean(y_test**2),
+        "second_moment": square.mean(axis=0),
+        "neuron_norm": jnp.sort(jnp.abs(params["a"]) * jnp.sqrt(square.sum(axis=1)))[::-1],
+    }
+    if relevant is not None:
+        inside = np.isin(np.arange(network.input_dim), relevant)
+        share = square[:, inside].sum(axis=1) / square.sum(axis=1)
+        out["num_specialised"] = jnp.sum(share > 0.5).astype(jnp.float32)
+        if not inside.all():
+            out["relevance_ratio"] = square[:, inside].mean() / square[:, ~inside].mean()
+    return out

@@ -1,0 +1,53 @@
+"""Diagonal preconditioners for Langevin kernels."""
+
+import jax
+import jax.numpy as jnp
+from numpyro.distributions.transforms import biject_to
+from numpyro.handlers import seed, trace
+
+# Enough prior draws for a scale; any positive preconditioner leaves the target of the dynamics unchanged.
+_PRIOR_DRAWS = 256
+
+
+def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Array]:
+    """Prior variance of each latent site's unconstrained value, one number a site.
+
+    Estimated from 256 prior draws under a fixed key, averaged over the elements of the site, so that a
+    hierarchical prior counts with its marginal variance and every chain gets the same preconditioner.
+    """
+
+    def unconstrained_draw(key):
+        sites = trace(seed(model, key)).get_trace(*model_args, **(model_kwargs or {}))
+        return {
+            name: biject_to(site["fn"].support).inv(site["value"])
+            for name, site in sites.items()
+            if site["type"] == "sample" and not site["is_observed"]
+        }
+
+    # Concrete numbers even while the caller is being traced: they outlive the trace inside the kernel.
+    with jax.ensure_compile_time_eval():
+        draws = jax.vmap(unconstrained_draw)(jax.random.split(jax.random.key(0), _PRIOR_DRAWS))
+        return {name: jnp.var(value, axis=0).mean() for name, value in draws.items()}
+
+
+def broadcast_preconditioner(preconditioner, z):
+    """`preconditioner` as a pytree like `z`: ones where None or, in a dict, where a site is left out.
+
+    Raises
+    ------
+    ValueError
+        For an unknown site or an entry that is not positive and finite.
+    """
+    if preconditioner is None:
+        return jax.tree.map(lambda v: jnp.ones((), jnp.result_type(v)), z)
+    if isinstance(preconditioner, dict) and isinstance(z, dict):
+        unknown = set(preconditioner) - set(z)
+        if unknown:
+            raise ValueError(
+                f"preconditioner names unknown sites {sorted(unknown)}; the sites are {sorted(z)}."
+            )
+        preconditioner = {name: preconditioner.get(name, 1.0) for name in z}
+    for leaf in jax.tree.leaves(preconditioner):
+        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(leaf) & (leaf > 0))):
+            raise ValueError("preconditioner must hold positive finite variances.")
+    return jax.tree.map(lambda v, scale: jnp.asarray(scale, jnp.result_type(v)), z, preconditioner)

@@ -1,0 +1,87 @@
+"""Where chains start: the prior, or neurons aligned with the relevant inputs.
+
+Near the transition the posterior is metastable, so that an answer depends on its start; runs from both show it.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.handlers import seed, trace
+from numpyro.infer.util import unconstrain_fn
+
+from inference.tracing import TRACE_LOCK
+from models import Dataset, TwoLayerNetwork, checks
+
+STARTS = ("prior", "aligned")
+
+
+def start_params(
+    network: TwoLayerNetwork, data: Dataset, key: jax.Array, num_chains: int, start: str
+) -> dict:
+    """Unconstrained initial values of every latent site, one set a chain.
+
+    Parameters
+    ----------
+    network, data
+        The model and its data.
+    key
+        A ``jax.random.key``.
+    num_chains
+        Leading dimension of the result.
+    start
+        ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons (at least one
+        for each sign pattern, as far as the width allows) are replaced by neurons that point along the relevant
+        inputs, one after another through all sign patterns σ: w_S ∝ σ/√k at 1.5 times the norm of a prior
+        neuron, the rest of their weights shrunk to a tenth. The readouts are then drawn from their exact
+        Gaussian posterior given the hidden weights.
+
+    Raises
+    ------
+    ValueError
+        For an unknown start, or an aligned start on data whose relevant inputs are unknown.
+    """
+    checks.one_of("start", start, STARTS)
+    if start == "aligned" and data.relevant is None:
+        raise ValueError(
+            "start='aligned' needs data.relevant; name the relevant inputs or use start='prior'."
+        )
+
+    def one(key):
+        sites = trace(seed(network, key)).get_trace(data.x)
+        latent = {k: s["value"] for k, s in sites.items() if s["type"] == "sample" and k != "y"}
+        if start == "aligned":
+            params = {**latent, "w": align(sites["w"]["value"], data.relevant)}
+            latent |= network.prior.sites_from_weights(params["w"])
+            latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, 1))
+        return unconstrain_fn(network, (data.x, data.y), {}, latent)
+
+    with TRACE_LOCK:
+        return jax.jit(jax.vmap(one))(jax.random.split(key, num_chains))
+
+
+def align(w: jax.Array, relevant: tuple[int, ...]) -> jax.Array:
+    """The weights `w` (N, d) with a quarter of the rows pointed along the sign patterns of `relevant`."""
+    width, degree = w.shape[0], len(relevant)
+    # With many relevant inputs the patterns outnumber the neurons: take as many as there are rows to fill.
+    patterns = np.array(list(itertools.islice(itertools.product((1.0, -1.0), repeat=degree), width)))
+    count = min(width, max(len(patterns), width // 4))
+    norm = 1.5 * jnp.sqrt((w**2).sum(axis=1).mean())
+    aligned = 0.1 * w[:count]
+    sigma = patterns[np.arange(count) % len(patterns)] / np.sqrt(degree)
+    return w.at[:count].set(aligned.at[:, np.array(relevant)].set(norm * sigma))
+
+
+def readout_draw(network: TwoLayerNetwork, data: Dataset, params: dict, key: jax.Array) -> jax.Array:
+    """Readouts from their exact posterior given the hidden layer, Normal(V Φy/(κ²P N^γ), V).
+
+    V⁻¹ = I/σ_a² + ΦΦᵀ/(κ²P N^{2γ}) with Φ the hidden activations (N, P).
+    """
+    phi = network.features(params, jnp.asarray(data.x, jnp.float32)) * network.width**-network.gamma
+    noise = network.kappa**2 * data.num_data
+    precision = phi @ phi.T / noise + jnp.eye(network.width) / network.readout_scale**2
+    factor = jnp.linalg.cholesky(precision)
+    mean = jax.scipy.linalg.cho_solve((factor, True), phi @ jnp.asarray(data.y, jnp.float32) / noise)
+    noise_draw = jax.random.normal(key, (network.width,))
+    return mean + jax.scipy.linalg.solve_triangular(factor, noise_draw, lower=True, trans=1)
