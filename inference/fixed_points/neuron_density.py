@@ -1,0 +1,240 @@
+"""Averages over the single-neuron density of the mean-field theories, with the radius integrated out.
+
+The density is an exponential family on the direction and the radius R, v = R², α = a0 + a1 v:
+
+    p ∝ prior measure · α^(-1/2) exp( η·u ),   u = (J_t² v/α, c² v, (1-c²) v),
+    η = ( b (1-m)², -ρ_S/2, -ρ_⊥/2 ),          J_t = J/R,  c² = |w_S|²/R²
+
+so that every derivative of an average is a covariance: dE[u]/dη = Cov(u, u). Per direction the integral over
+log v is a trapezoid rule centred at the mode, with steps in units of its curvature width; its relative error is
+below 1e-7. Source of the density: arXiv:2510.15174; the quadrature is beyond the paper.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import lambertw
+
+from inference.fixed_points.directions import DirectionNodes
+from inference.fixed_points.parity import ParityProblem
+
+_CHUNK = 4096  # nodes at a time, so that the arrays of the radial rule stay in cache
+
+
+def _offsets(input_dim: int) -> np.ndarray:
+    # In widths. At zero drive log v has density exp(-(d/2)(e^x - 1 - x)) about its mode: cut where it is e^-16.
+    # It is skewed, the more so at small d, which makes the rule converge later than for a Gaussian.
+    depth = 32 / input_dim
+    left = (depth + 1 + lambertw(-math.exp(-depth - 1)).real) * math.sqrt(input_dim / 2)
+    step = min(0.8, 0.35 * math.sqrt(input_dim / 2))
+    return np.arange(-left, 5.7, step)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The unknowns of a mean-field theory.
+
+    Parameters
+    ----------
+    order_parameter
+        m.
+    rho_relevant, rho_rest
+        Precisions ρ_S of the relevant weights and ρ_⊥ of the rest.
+    """
+
+    order_parameter: float
+    rho_relevant: float
+    rho_rest: float
+
+    def vector(self) -> np.ndarray:
+        """(m, log ρ_S, log ρ_⊥)."""
+        return np.array([self.order_parameter, np.log(self.rho_relevant), np.log(self.rho_rest)])
+
+    @classmethod
+    def from_vector(cls, vector: np.ndarray) -> Parameters:
+        """Inverse of :meth:`vector`."""
+        return cls(float(vector[0]), *(float(value) for value in np.exp(vector[1:])))
+
+
+@dataclass(frozen=True)
+class Radial:
+    """The law of v = R² at each of n directions: modes and widths of log v."""
+
+    energy: np.ndarray  # A = ρ_S c² + ρ_⊥ (1-c²)
+    drive: np.ndarray  # B = b (1-m)² J_t²
+    log_mode: np.ndarray
+    width: np.ndarray
+
+    def log_density(self, problem: ParityProblem, log_v: np.ndarray) -> np.ndarray:
+        """Log density of log v (n, r), up to the direction's constant: v^(d/2) α^(-1/2) exp(-A v/2 + B v/α)."""
+        v = np.exp(log_v)
+        alpha = problem.readout_constant + problem.readout_slope * v
+        exponent = self.drive[:, None] * v / alpha - 0.5 * self.energy[:, None] * v
+        return 0.5 * problem.input_dim * log_v - 0.5 * np.log(alpha) + exponent
+
+
+def radial_law(problem: ParityProblem, parameters: Parameters, nodes: DirectionNodes, part: slice) -> Radial:
+    """Mode and width of log v at the directions `nodes`[`part`].
+
+    The derivative of the log density times v, F = d/2 - A v/2 - a1 v/(2α) + B a0 v/α², has one root for d > 1
+    (F/v decreases), which lies between (d-1)/A and (d + B/(2 a1))/A: bracketed Newton in log v.
+    """
+    d, a0, a1 = problem.input_dim, problem.readout_constant, problem.readout_slope
+    energy = parameters.rho_relevant * nodes.relevant_fraction[part]
+    energy = energy + parameters.rho_rest * nodes.rest_norm[part] ** 2
+    drive = problem.drive * (1 - parameters.order_parameter) ** 2 * nodes.overlap_squared[part]
+    low, high = np.log((d - 1) / energy), np.log((d + drive / (2 * a1)) / energy)
+    x = low
+    for _ in range(60):
+        v = np.exp(x)
+        alpha = a0 + a1 * v
+        pull = drive * a0 * v / alpha**2
+        force = 0.5 * d - 0.5 * energy * v - 0.5 * a1 * v / alpha + pull
+        slope = -0.5 * energy * v - 0.5 * a0 * a1 * v / alpha**2 + pull * (a0 - a1 * v) / alpha
+        low, high = np.where(force > 0, x, low), np.where(force > 0, high, x)
+        step = x - force / np.minimum(slope, -1e-300)
+        new = np.where((slope < 0) & (step > low) & (step < high), step, 0.5 * (low + high))
+        # A rough mode is enough: the rule's step and reach do not depend on its centre.
+        moved, x = np.abs(new - x).max(), new
+        if moved < 1e-2:
+            break
+    v = np.exp(x)
+    alpha = a0 + a1 * v
+    curvature = 0.5 * d - 0.5 * (a1 * v / alpha) ** 2 + 2 * drive * a0 * a1 * v**2 / alpha**3
+    return Radial(energy, drive, x, curvature**-0.5)
+
+
+def radial_moments(problem: ParityProblem, parameters: Parameters, nodes: DirectionNodes) -> np.ndarray:
+    """Log weight of each node, and moments of v and q = v/α given its direction.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (6, n): log weight, then E[v], E[q], E[v²], E[v q], E[q²] given the direction.
+    """
+    out = np.empty((6, len(nodes)))
+    for start in range(0, len(nodes), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        law = radial_law(problem, parameters, nodes, part)
+        log_v = law.log_mode[:, None] + law.width[:, None] * _offsets(problem.input_dim)
+        log_density = law.log_density(problem, log_v)
+        peak = log_density.max(axis=1)
+        weight = np.exp(log_density - peak[:, None])
+        total = weight.sum(axis=1)
+        weight /= total[:, None]
+        v = np.exp(log_v)
+        q = v / (problem.readout_constant + problem.readout_slope * v)
+        weight_v, weight_q = weight * v, weight * q
+        out[0, part] = nodes.log_measure[part] + peak + np.log(total * law.width)
+        out[1, part], out[2, part] = weight_v.sum(axis=1), weight_q.sum(axis=1)
+        out[3, part] = np.einsum("nr,nr->n", weight_v, v)
+        out[4, part] = np.einsum("nr,nr->n", weight_v, q)
+        out[5, part] = np.einsum("nr,nr->n", weight_q, q)
+    return out
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Averages over the density; arrays with a leading axis have one entry per replicate.
+
+    Parameters
+    ----------
+    log_normaliser
+        Log sum of weights, shape (replicates,).
+    mean
+        E[u], shape (replicates, 3).
+    second
+        E[u uᵀ], shape (replicates, 3, 3).
+    readout
+        E[q] and E[J_t² q²], shape (replicates, 2): what the test error needs.
+    node_weights
+        Normalised weight of every node, all replicates together, one array per replicate.
+    effective_sample_size
+        Of the direction nodes, the smaller of the normaliser's and of E[J²/α]'s.
+    edge
+        Share of either that lies on the border of the grid: what its truncation may miss.
+    """
+
+    log_normaliser: np.ndarray
+    mean: np.ndarray
+    second: np.ndarray
+    readout: np.ndarray
+    node_weights: list[np.ndarray]
+    effective_sample_size: float
+    edge: float
+
+    def pooled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`mean`, covariance of u and `readout` over all replicates."""
+        share = np.exp(self.log_normaliser - self.log_normaliser.max())
+        share /= share.sum()
+        mean = share @ self.mean
+        second = np.einsum("r,rij->ij", share, self.second)
+        return mean, second - np.outer(mean, mean), share @ self.readout
+
+
+def averages(problem: ParityProblem, parameters: Parameters, replicates: list[DirectionNodes]) -> Averages:
+    """Averages of the sufficient statistics over the density at `parameters`.
+
+    Parameters
+    ----------
+    problem, parameters
+        Constants and unknowns.
+    replicates
+        Node sets, see :func:`inference.fixed_points.directions.direction_nodes`.
+    """
+    moments = [radial_moments(problem, parameters, nodes) for nodes in replicates]
+    peak = max(m[0].max() for m in moments)
+    weights = [np.exp(m[0] - peak) for m in moments]
+    total = sum(w.sum() for w in weights)
+    log_normaliser, mean, second, readout = [], [], [], []
+    squares, edges = np.zeros((2, 2)), np.zeros(2)
+    for nodes, (_, v, q, vv, vq, qq), raw in zip(replicates, moments, weights, strict=True):
+        w = raw / raw.sum()
+        c, rest, j = nodes.relevant_fraction, nodes.rest_norm**2, nodes.overlap_squared
+        log_normaliser.append(np.log(raw.sum()) + peak)
+        overlap = w * j * q
+        mean.append([overlap.sum(), (w * c * v).sum(), (w * rest * v).sum()])
+        jv, crest = [(w * j * share * vq).sum() for share in (c, rest)], (w * c * rest * vv).sum()
+        second.append(
+            [
+                [(w * j * j * qq).sum(), *jv],
+                [jv[0], (w * c * c * vv).sum(), crest],
+                [jv[1], crest, (w * rest * rest * vv).sum()],
+            ]
+        )
+        readout.append([(w * q).sum(), (w * j * qq).sum()])
+        share = raw.sum() / total
+        for row, values in enumerate((w * share, overlap * share)):
+            squares[row] += values.sum(), (values**2).sum()
+            edges[row] += values[nodes.on_edge()].sum()
+    effective = min(float(s**2 / ss) if ss > 0 else 0.0 for s, ss in squares)
+    edge = float(max(e / s if s > 0 else 0.0 for e, (s, _) in zip(edges, squares, strict=True)))
+    return Averages(
+        np.array(log_normaliser),
+        np.array(mean),
+        np.array(second),
+        np.array(readout),
+        [raw / total for raw in weights],
+        effective,
+        edge,
+    )
+
+
+def active_nodes(
+    problem: ParityProblem, parameters: Parameters, replicates: list[DirectionNodes], cutoff: float = 1e-14
+) -> list[DirectionNodes]:
+    """The node sets without cells that hold less than `cutoff` of the density and of E[J²/α].
+
+    Which cells those are is found on the first replicate, at `parameters` close to the solution sought.
+    """
+    first = replicates[0]
+    weight = averages(problem, parameters, [first]).node_weights[0]
+    size = len(first.grid.x) * len(first.grid.z)
+    mass = np.stack(
+        [np.bincount(first.cell, weight, size), np.bincount(first.cell, weight * first.overlap_squared, size)]
+    )
+    active = (mass > cutoff * mass.sum(axis=1, keepdims=True)).any(axis=0)
+    return [nodes.take(active[nodes.cell]) for nodes in replicates]
