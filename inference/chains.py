@@ -85,6 +85,8 @@ def run_chains(
     kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
     step = getattr(kernel, "step", kernel.sample)
     piece = max(1, -(-num_draws // _PIECES))
+    total = num_warmup + num_draws * thinning
+    progress(0, total, "compiling")
     with TRACE_LOCK:
         state = kernel.init(keys, num_warmup, init_params, model_args=model_args, model_kwargs=model_kwargs)
         constrain = jax.vmap(kernel.postprocess_fn(model_args, model_kwargs))
@@ -113,7 +115,7 @@ def run_chains(
         lowered = jax.jit(advance).lower(state, 1, 1)
     program = lowered.compile()
 
-    total, done, work, kept = num_warmup + num_draws * thinning, 0, 0, []
+    done, work, kept = 0, 0, []
     plan = [(1, n) for n in _split(num_warmup, _PIECES)] + [
         (n, thinning) for n in _split(num_draws, _PIECES, piece)
     ]

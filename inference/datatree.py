@@ -7,9 +7,11 @@ import arviz_base
 import jax
 import numpy as np
 import xarray as xr
-from arviz_base.io_numpyro import infer_dims
+from numpyro.handlers import seed as seeded
+from numpyro.handlers import trace
 
 from inference.observables import observe
+from inference.tracing import TRACE_LOCK
 from models import Dataset, TwoLayerNetwork
 
 _PACKAGES = ("mean-field-zoo", "jax", "numpyro", "arviz", "numpy")
@@ -82,8 +84,10 @@ def build_tree(
     if not groups["sample_stats"]:
         del groups["sample_stats"]
     dims = {
-        **infer_dims(network, (data.x,)),
+        **_plate_dims(network, data),
         "w": ["neuron", "input"],
+        "a": ["neuron"],
+        "b": ["neuron"],
         "y": ["data"],
         "second_moment": ["input"],
         "neuron_norm": ["neuron_rank"],
@@ -117,3 +121,20 @@ def describe(network: TwoLayerNetwork) -> dict:
 
 def _weights(network: TwoLayerNetwork) -> tuple[int, int]:
     return (network.width, network.input_dim)
+
+
+def _plate_dims(network: TwoLayerNetwork, data: Dataset) -> dict[str, list[str]]:
+    """Dimension names of every site from its plates.
+
+    ArviZ's own ``infer_dims`` reaches NumPyro through a lazy import that fails where ArviZ was imported first.
+    """
+    dims = {}
+
+    def record():
+        for name, site in trace(seeded(network, jax.random.key(0))).get_trace(data.x).items():
+            frames = sorted(site.get("cond_indep_stack", ()), key=lambda frame: frame.dim)
+            dims[name] = [frame.name for frame in frames]
+
+    with TRACE_LOCK:
+        jax.eval_shape(record)  # no array is computed
+    return dims

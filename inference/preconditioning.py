@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro.distributions.transforms import biject_to
 from numpyro.handlers import seed, trace
 
@@ -36,10 +37,10 @@ def broadcast_preconditioner(preconditioner, z):
     Raises
     ------
     ValueError
-        For an unknown site or an entry that is not positive and finite.
+        For an unknown site, another structure or shape, or an entry that is not positive and finite.
     """
     if preconditioner is None:
-        return jax.tree.map(lambda v: jnp.ones((), jnp.result_type(v)), z)
+        return jax.tree.map(lambda v: np.ones((), jnp.result_type(v)), z)
     if isinstance(preconditioner, dict) and isinstance(z, dict):
         unknown = set(preconditioner) - set(z)
         if unknown:
@@ -47,7 +48,25 @@ def broadcast_preconditioner(preconditioner, z):
                 f"preconditioner names unknown sites {sorted(unknown)}; the sites are {sorted(z)}."
             )
         preconditioner = {name: preconditioner.get(name, 1.0) for name in z}
-    for leaf in jax.tree.leaves(preconditioner):
-        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(leaf) & (leaf > 0))):
-            raise ValueError("preconditioner must hold positive finite variances.")
-    return jax.tree.map(lambda v, scale: jnp.asarray(scale, jnp.result_type(v)), z, preconditioner)
+    if jax.tree.structure(preconditioner) != jax.tree.structure(z):
+        raise ValueError(
+            "preconditioner must be a dict from site names to variances, or for a potential_fn a pytree like its "
+            f"argument, got {type(preconditioner).__name__}."
+        )
+    return jax.tree.map(_scale_like, preconditioner, z)
+
+
+def _scale_like(scale, v):
+    if isinstance(scale, jax.core.Tracer):
+        return jnp.asarray(scale, jnp.result_type(v))
+    # In NumPy, so that the values stay concrete where parallel chains trace the caller.
+    scale = np.asarray(scale, jnp.result_type(v))
+    if not np.all(np.isfinite(scale) & (scale > 0)):
+        raise ValueError("preconditioner must hold positive finite variances.")
+    pairs = zip(reversed(scale.shape), reversed(np.shape(v)), strict=False)
+    if scale.ndim > np.ndim(v) or any(m not in (1, n) for m, n in pairs):
+        raise ValueError(
+            f"preconditioner must hold one variance a site or one per element: shape {scale.shape} does not "
+            f"broadcast to {np.shape(v)}."
+        )
+    return scale

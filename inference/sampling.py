@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import xarray as xr
 from numpyro.infer import HMC, NUTS
 from numpyro.infer.mcmc import MCMCKernel
@@ -110,6 +111,7 @@ def sample(
     if init_params is None:
         init_params = start_params(network, data, key_start, num_chains, start)
     else:
+        check_init_params(init_params, network, data, num_chains, kernel.model is network)
         start = "given"
     stats = _HMC_FIELDS if isinstance(kernel, HMC) else _LANGEVIN_FIELDS if isinstance(kernel, SGLD) else {}
     scheme = "nuts" if isinstance(kernel, NUTS) else type(kernel).__name__.lower()
@@ -165,6 +167,40 @@ def check_problem(network: TwoLayerNetwork, data: Dataset) -> None:
         raise ValueError(
             f"network.input_dim={network.input_dim} must equal the data's number of inputs, {data.input_dim}."
         )
+
+
+def check_init_params(
+    init_params: dict, network: TwoLayerNetwork, data: Dataset, num_chains: int, own_model: bool
+) -> None:
+    """``ValueError`` unless `init_params` are finite values with the chains leading, one for every site.
+
+    Names and shapes are those of the network; with `own_model` False the kernel samples another model, whose
+    sites are not known here.
+    """
+    if not isinstance(init_params, dict):
+        raise ValueError(
+            f"init_params must be a dict of unconstrained site values, got {type(init_params).__name__}."
+        )
+    if own_model:
+        wanted = jax.eval_shape(
+            lambda key: start_params(network, data, key, num_chains, "prior"), jax.random.key(0)
+        )
+        if set(init_params) != set(wanted):
+            raise ValueError(
+                f"init_params must hold the sites {', '.join(sorted(wanted))}, "
+                f"got {', '.join(map(str, sorted(init_params))) or 'none'}."
+            )
+        for name, value in wanted.items():
+            if jnp.shape(init_params[name]) != value.shape:
+                raise ValueError(
+                    f"init_params[{name!r}] must have shape {value.shape}, chains leading, "
+                    f"got {jnp.shape(init_params[name])}."
+                )
+    for name, value in init_params.items():
+        if not bool(jnp.isfinite(jnp.asarray(value)).all()):
+            raise ValueError(
+                f"init_params[{name!r}] holds NaN or infinite values; every start must be finite."
+            )
 
 
 def bind_kernel(kernel, network: TwoLayerNetwork) -> MCMCKernel:

@@ -110,12 +110,16 @@ class SGLD(MCMCKernel):
         if model is not None and potential_fn is not None:
             raise ValueError("Only one of model and potential_fn may be given.")
         if not callable(step_size) and (
-            not isinstance(step_size, Real) or not math.isfinite(step_size) or step_size <= 0
+            isinstance(step_size, bool)
+            or not isinstance(step_size, Real)
+            or not math.isfinite(step_size)
+            or step_size <= 0
         ):
             raise ValueError(f"step_size must be a positive number or a callable t -> ε, got {step_size!r}.")
-        if preconditioner == "prior" and potential_fn is not None:
+        self._by_prior = isinstance(preconditioner, str) and preconditioner == "prior"
+        if self._by_prior and potential_fn is not None:
             raise ValueError("preconditioner='prior' needs a model; give the variances of a potential_fn.")
-        if isinstance(preconditioner, str) and preconditioner != "prior":
+        if isinstance(preconditioner, str) and not self._by_prior:
             raise ValueError(f"preconditioner must be None, 'prior' or a dict, got {preconditioner!r}.")
         self._model = model
         self._potential_fn = potential_fn
@@ -157,7 +161,11 @@ class SGLD(MCMCKernel):
         return {
             "kernel": "SGLD",
             "step_size": step_size if callable(self._step_size) else float(self._step_size),
-            "preconditioner": self._preconditioner if self._preconditioner in (None, "prior") else "given",
+            "preconditioner": "prior"
+            if self._by_prior
+            else None
+            if self._preconditioner is None
+            else "given",
         }
 
     def init(self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None):
@@ -177,7 +185,7 @@ class SGLD(MCMCKernel):
         elif init_params is None:
             raise ValueError("init_params must be given when SGLD samples a potential_fn.")
         self._scale = broadcast_preconditioner(
-            self._prior_scale if self._preconditioner == "prior" else self._preconditioner,
+            self._prior_scale if self._by_prior else self._preconditioner,
             init_params if single else jax.tree.map(lambda v: v[0], init_params),
         )
 
@@ -233,7 +241,7 @@ class SGLD(MCMCKernel):
             model_kwargs=model_kwargs,
         )
         self._postprocess_fn = info.postprocess_fn
-        if self._preconditioner == "prior":
+        if self._by_prior:
             self._prior_scale = prior_variances(fixed, model_args, model_kwargs)
         return info.param_info.z if init_params is None else init_params
 

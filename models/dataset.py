@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,7 @@ class Dataset:
             raise ValueError(
                 f"x must have at least 2 rows to hold some out, got {len(x)}; or pass x_test and y_test."
             )
+        checks.finite("test_fraction", test_fraction)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")
         num_test = min(len(x) - 1, max(1, round(test_fraction * len(x))))
@@ -124,10 +126,12 @@ class Dataset:
                 "target names a column of a .csv file; an .npz file holds its targets in the array y."
             )
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {k: stored[k] for k in ("x", "y", "x_test", "y_test", "relevant") if k in stored}
-        except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
-            raise ValueError(f"data file {path.name!r} is not a readable .npz archive: {error}.") from None
+        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+            raise ValueError(
+                f"data file {path.name!r} is not a readable .npz archive of number arrays; write it with numpy.savez."
+            ) from None
         if not {"x", "y"} <= set(arrays):
             raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
         return arrays
@@ -137,7 +141,8 @@ class Dataset:
         try:
             table = pd.read_csv(path)
         except (OSError, ValueError) as error:
-            raise ValueError(f"data file {path.name!r} is not a readable table: {error}.") from None
+            reason = " ".join(str(error).split()).rstrip(".").replace(". ", ": ")
+            raise ValueError(f"data file {path.name!r} is not a readable table: {reason}.") from None
         if table.shape[1] < 2:
             raise ValueError(f"data file {path.name!r} must have at least two columns: inputs and a target.")
         target = table.columns[-1] if target is None else target
@@ -153,7 +158,10 @@ class Dataset:
 
 def check_relevant(relevant, input_dim: int) -> tuple[int, ...]:
     """Relevant input indices as a tuple; ``ValueError`` when empty, repeated or outside 0 … input_dim - 1."""
-    indices = tuple(int(j) for j in np.atleast_1d(np.asarray(relevant, dtype=int)))
+    given = np.atleast_1d(np.asarray(relevant))
+    if given.ndim > 1 or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(f"relevant must be a list of input indices (whole numbers), got {relevant!r}.")
+    indices = tuple(int(j) for j in given)
     if not indices:
         raise ValueError(
             "relevant must name at least one input; pass None where the relevant inputs are unknown."

@@ -117,7 +117,8 @@ class TwoLayerNetwork:
         if "w" not in sites:
             w = numpyro.deterministic("w", w)
         params = {"w": w}
-        with numpyro.plate("neuron", self.width, dim=-1):
+        # Not the plate ``neuron`` of the weights: autoguides want every plate at one and the same dimension.
+        with numpyro.plate("readout", self.width, dim=-1):
             params["a"] = numpyro.sample("a", dist.Normal(0.0, self.readout_scale))
             if self.bias:
                 params["b"] = numpyro.sample("b", dist.Normal(0.0, self.bias_scale))

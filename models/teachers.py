@@ -1,6 +1,7 @@
 """Teachers: target functions with known relevant inputs, and the inputs they are sampled on."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jax
@@ -120,16 +121,18 @@ class ParitySum(_BinaryInputs):
 
     def __post_init__(self):
         checks.whole("input_dim", self.input_dim, 1)
+        if isinstance(self.subsets, str) or not isinstance(self.subsets, Iterable):
+            raise ValueError(f"subsets must be distinct index sets, at least one, got {self.subsets!r}.")
         subsets = tuple(tuple(sorted(check_relevant(t, self.input_dim))) for t in self.subsets)
         if not subsets or len(set(subsets)) < len(subsets):
             raise ValueError(f"subsets must be distinct index sets, at least one, got {self.subsets!r}.")
         default = (len(subsets) ** -0.5,) * len(subsets)
-        coefficients = default if self.coefficients is None else tuple(map(float, self.coefficients))
-        if (
-            len(coefficients) != len(subsets)
-            or not np.all(np.isfinite(coefficients))
-            or not any(coefficients)
-        ):
+        coefficients = (
+            default
+            if self.coefficients is None
+            else tuple(checks.finite_array("coefficients", self.coefficients, ndim=1).tolist())
+        )
+        if len(coefficients) != len(subsets) or not any(coefficients):
             raise ValueError(
                 f"coefficients must be {len(subsets)} finite numbers, one per subset and not all 0, "
                 f"got {coefficients}."

@@ -1,0 +1,30 @@
+"""The command line ``mfzoo``, built from the dataclasses of its commands."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from analysis.cli.compare import Compare
+from analysis.cli.sample import Sample
+from analysis.cli.solve import Solve
+
+Command = (
+    Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Solve, tyro.conf.subcommand("solve")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; exit status 0, 2 for arguments or files that will not do, 130 for Ctrl-C."""
+    try:
+        tyro.cli(Command, prog="mfzoo", args=args, config=(tyro.conf.FlagCreatePairsOff,)).run()
+    except ValueError as error:
+        print(f"mfzoo: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mfzoo: stopped.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,159 @@
+"""``mfzoo compare``: the main job."""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+
+import tyro
+
+from analysis import plots
+from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Problem, check_kappas
+from analysis.cli.output import console, progress_board, show_table
+from analysis.compare import Comparison, compare
+from analysis.files import save_tree, write_atomically, write_json
+from analysis.schemes import check_scheme, default_schemes, is_independent
+
+_HEADERS = {
+    "kappa": "κ",
+    "order_parameter": "m",
+    "order_parameter_se": "± se",
+    "test_mse_draw": "MSE draw",
+    "test_mse_mean": "MSE mean",
+    "relevance_ratio": "relevance",
+    "r_hat_max": "R-hat",
+    "ess_min": "ESS",
+    "pareto_k": "k̂",
+    "elpd_loo": "elpd LOO",
+    "gradient_evaluations": "∇U",
+    "wall_time_s": "s",
+}
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Run every scheme on the same problem and lay the answers side by side.
+
+    Without options: parity, 16 inputs, degree 2, width 64, 300 training points, κ = 0.05 and 0.1, isotropic and
+    ARD prior. Writes run.nc (all draws), table.csv, elpd.csv, the figures and settings.json to one folder.
+    """
+
+    problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
+    inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
+    kappas: Numbers = (0.05, 0.1)
+    """Noise levels κ."""
+    priors: Names = ("isotropic", "ard")
+    """Priors over the hidden weights: isotropic, ard."""
+    schemes: Names = ()
+    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard; by default all that
+    cover the problem. A named scheme is skipped for the priors it does not cover."""
+    plots: bool = True
+    """Draw the figures."""
+
+    def run(self) -> None:
+        """Run the comparison, write its folder, print its table."""
+        comparison = self.compare()
+        folder = self.output.folder("compare")
+        notes = console(to_stderr=True)
+        with notes.status("writing results"):
+            save(comparison, folder, {"command": "compare", **asdict(self)}, self.plots)
+        if self.output.json:
+            json.dump(
+                {"problem": comparison.problem, "rows": comparison.rows},
+                sys.stdout,
+                indent=1,
+                allow_nan=False,
+            )
+            print()
+        else:
+            show_table(comparison.table(), "Schemes side by side", _HEADERS)
+            for result in comparison.results:
+                for message in result.diagnosis.messages:
+                    notes.print(f"[dim]{result.label}:[/dim] {message}", highlight=False, soft_wrap=True)
+        notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
+
+    def compare(self) -> Comparison:
+        """All priors and noise levels, with progress on standard error."""
+        check_kappas(self.kappas)
+        data = self.inputs.load(self.problem, self.output.seed)
+        problem = self.inputs.fitted(self.problem, data)
+        jobs = [
+            (kappa, prior, problem.network(kappa, prior)) for kappa in self.kappas for prior in self.priors
+        ]
+        named = [self._schemes(network, data) for _, _, network in jobs]
+        key = jax_key(self.output.seed)
+        parts = []
+        with progress_board(sum(map(len, named))) as board:
+            for (kappa, prior, network), names in zip(jobs, named, strict=True):
+                callbacks = {name: board.callback(f"κ={kappa:g} {prior} {name}") for name in names}
+                workers = max(1, min(os.cpu_count() or 1, len(names)))
+                parts.append(compare(network, data, names, key, progress=callbacks, workers=workers))
+        return sum(parts[1:], parts[0])
+
+    def _schemes(self, network, data) -> list[str]:
+        names = default_schemes(network, data)
+        if not self.schemes:
+            return names
+        covered = []
+        for name in self.schemes:
+            try:
+                check_scheme(name, network, data)
+                covered.append(name)
+            except ValueError:
+                # A scheme named for several priors applies to some of them; one that applies to none is an error.
+                if not any(self._covers(name, prior, network.kappa, data) for prior in self.priors):
+                    raise
+        if not covered:
+            raise ValueError(
+                f"schemes {','.join(self.schemes)} leave nothing to run for the prior {network.prior.name!r}; name "
+                f"some of {', '.join(names)}."
+            )
+        return covered
+
+    def _covers(self, name, prior, kappa, data) -> bool:
+        problem = self.inputs.fitted(self.problem, data)
+        try:
+            check_scheme(name, problem.network(kappa, prior), data)
+        except ValueError:
+            return False
+        return True
+
+
+def jax_key(seed: int):
+    """The key of the schemes, apart from the key of the data."""
+    import jax
+
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:
+    """Write run.nc, table.csv, elpd.csv, settings.json and the figures into `folder`, each file whole."""
+    save_tree(comparison.to_tree(), folder / "run.nc")
+    write_atomically(folder / "table.csv", lambda path: comparison.table().to_csv(path, index=False))
+    elpd = comparison.elpd()
+    if len(elpd):
+        write_atomically(folder / "elpd.csv", lambda path: elpd.to_csv(path))
+    write_json(folder / "settings.json", plain({**settings, "version": version("mean-field-zoo")}))
+    if figures:
+        drawn = {
+            "order_parameters": plots.plot_order_parameters(comparison),
+            "second_moments": plots.plot_second_moments(comparison),
+            "weight_marginals": plots.plot_weight_marginals(comparison),
+        }
+        for result in comparison.results:
+            if not is_independent(result.tree):
+                drawn[f"traces-{result.label}"] = plots.plot_function_traces(result.tree, result.label)
+        for name, figure in drawn.items():
+            write_figure(figure, folder / f"{name}.png")
+
+
+def write_figure(figure, path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def plain(settings: dict) -> dict:
+    """Settings as JSON-able values."""
+    return json.loads(json.dumps(settings, default=str))

@@ -1,0 +1,135 @@
+"""Options that commands share, each declared once."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork, WeightPrior, checks
+
+PriorName = Literal["isotropic", "ard"]
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Numbers from ``a,b,c`` or from ``start:stop:count``, spaced evenly on a log scale.
+
+    Examples
+    --------
+    >>> parse_numbers("0.05,0.1")
+    (0.05, 0.1)
+    >>> parse_numbers("1:100:3")
+    (1.0, 10.0, 100.0)
+    """
+    try:
+        if ":" in text:
+            start, stop, count = text.split(":")
+            if float(start) <= 0 or float(stop) <= 0 or int(count) < 1:
+                raise ValueError
+            return tuple(float(f"{v:.10g}") for v in np.geomspace(float(start), float(stop), int(count)))
+        values = tuple(float(part) for part in text.split(","))
+        if not all(map(math.isfinite, values)):
+            raise ValueError
+        return values
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a list of numbers such as 0.05,0.1 or a log range such as 0.01:0.1:5"
+        ) from None
+
+
+def _listed(metavar: str, parse, show) -> tyro.constructors.PrimitiveConstructorSpec:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda args: parse(args[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(show, value))],
+    )
+
+
+Numbers = Annotated[tuple[float, ...], _listed("A,B,…|START:STOP:COUNT", parse_numbers, "{:g}".format)]
+Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")), str)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The network and its teacher: sparse parity, y = Π_{j∈S} x_j on x uniform on {±1}^d."""
+
+    input_dim: int = 16
+    """Number of inputs d."""
+    degree: int = 2
+    """Degree k of the parity: the first k inputs are the relevant ones."""
+    width: int = 64
+    """Number of hidden neurons N."""
+    gamma: float = 0.5
+    """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
+    alpha0: float = 4.0
+    """Shape α0 of the ARD prior's Gamma density; its rate is α0/d."""
+
+    def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
+        """The network at noise κ with the named prior."""
+        return TwoLayerNetwork(self.input_dim, self.width, kappa, gamma=self.gamma, prior=self.prior(prior))
+
+    def prior(self, name: str) -> WeightPrior:
+        """The prior of that name."""
+        checks.one_of("prior", name, ("isotropic", "ard"))
+        return Isotropic() if name == "isotropic" else ARD(shape=self.alpha0)
+
+    def teacher(self) -> SparseParity:
+        """The parity of the first `degree` inputs."""
+        return SparseParity(self.input_dim, self.degree)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Training and test data: drawn from the teacher, or read from a file."""
+
+    num_data: int = 300
+    """Number of training points P."""
+    num_test: int = 1000
+    """Number of test points."""
+    data: Path | None = None
+    """Read the data from this .npz (x, y) or .csv file instead; input-dim, degree, num-data and num-test then do
+    not count."""
+    target: str | None = None
+    """Column of the .csv file to predict; the last one by default."""
+
+    def load(self, problem: Problem, seed: int) -> Dataset:
+        """The data, the same for the same seed."""
+        if self.data is not None:
+            return Dataset.from_file(self.data, target=self.target, seed=seed)
+        if self.target is not None:
+            raise ValueError("target names a column of the file given by --data; give that too.")
+        return problem.teacher().sample(jax.random.key(seed), self.num_data, self.num_test)
+
+    def fitted(self, problem: Problem, data: Dataset) -> Problem:
+        """The problem with the input dimension of the data."""
+        return problem if self.data is None else Problem(**{**vars(problem), "input_dim": data.input_dim})
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where results go."""
+
+    seed: int = 0
+    """Seed of everything random; the same seed gives the same result on the same platform."""
+    out: Path | None = None
+    """Folder for the results; by default runs/COMMAND-DATE-TIME below the current folder."""
+    json: bool = False
+    """Print one JSON object on standard output instead of a table; all else goes to standard error."""
+
+    def folder(self, command: str) -> Path:
+        """The folder to write to."""
+        return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def check_kappas(kappas: tuple[float, ...]) -> None:
+    """``ValueError`` unless every κ is positive and none is repeated."""
+    for kappa in kappas:
+        checks.positive("kappa", kappa)
+    if len(set(kappas)) < len(kappas):
+        raise ValueError(f"kappas must be distinct, got {','.join(map('{:g}'.format, kappas))}.")

@@ -1,0 +1,78 @@
+"""Printing results: tables for people on standard output, progress and notes on standard error."""
+
+import math
+import sys
+import time
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from inference.progress import rich_progress
+
+
+def console(to_stderr: bool) -> Console:
+    """A console on standard error, or on standard output."""
+    return Console(file=sys.stderr if to_stderr else sys.stdout)
+
+
+def show_table(frame: pd.DataFrame, heading: str, headers: dict[str, str] | None = None) -> None:
+    """Print a table on standard output, as wide as it needs to be when that is not a terminal."""
+    table = Table(title=heading, title_justify="left", header_style="bold", pad_edge=False)
+    for name in frame:
+        numeric = pd.api.types.is_numeric_dtype(frame[name])
+        table.add_column((headers or {}).get(name, str(name)), justify="right" if numeric else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(show_value, row))
+    out = console(to_stderr=False)
+    if not out.is_terminal:
+        out.width = 160
+    out.print(table)
+
+
+def show_value(value) -> str:
+    """A figure as a person would write it; a dash where there is none."""
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return (
+            f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
+        )
+    return {True: "yes", False: "no"}.get(value, f"{value}") if isinstance(value, bool) else f"{value:,}"
+
+
+class Board:
+    """A progress display on standard error: one bar for all jobs, and one for each job that is running."""
+
+    def __init__(self, display, jobs: int):
+        self._display = display
+        self._all = display.add_task("all", total=jobs, text="")
+        self._tasks, self._began = {}, {}
+
+    def callback(self, name: str):
+        """The callback ``(done, total, text)`` of the job `name`."""
+
+        def report(done: int, total: int, text: str) -> None:
+            if name not in self._tasks:
+                self._tasks[name] = self._display.add_task(name, total=total, text="")
+                self._began[name] = time.perf_counter()
+            self._display.update(self._tasks[name], completed=done, total=total, text=text)
+            if done >= total:
+                self._display.update(self._tasks[name], visible=False)
+                self._display.advance(self._all)
+                seconds = time.perf_counter() - self._began[name]
+                self._display.console.print(
+                    f"[dim]done[/dim] {name} [dim]({seconds:.1f} s)[/dim]", highlight=False
+                )
+
+        return report
+
+
+@contextmanager
+def progress_board(jobs: int):
+    """A :class:`Board` while the block runs."""
+    with rich_progress() as display:
+        yield Board(display, jobs)

@@ -1,0 +1,107 @@
+"""Order parameters of a result, with Monte-Carlo standard errors."""
+
+import arviz_stats
+import numpy as np
+import xarray as xr
+
+
+def order_parameters(tree: xr.DataTree) -> xr.Dataset:
+    """Posterior means of the order parameters and their Monte-Carlo standard errors.
+
+    Parameters
+    ----------
+    tree
+        A result in the schema: of :func:`inference.sample`, :func:`inference.fit` or a fixed point's draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``estimate`` (mean, se). Variables: ``order_parameter`` m = E_test[f y]/E_test[y²];
+        ``test_mse_draw``, the test MSE of one draw, and ``test_mse_mean``, that of the posterior mean (never to
+        be mixed: the second is smaller by the posterior variance); ``train_mse``; ``second_moment`` of w_ij over
+        neurons (input); ``neuron_norm`` |a_i||w_i| in decreasing order (neuron_rank); where the relevant inputs
+        are known ``num_specialised`` and ``relevance_ratio``, the ratio of the mean second moments on and off
+        them.
+
+    Notes
+    -----
+    The standard error divides the standard deviation by √ESS for Markov chains, by √draws for independent
+    draws; that of ``test_mse_mean`` is a jackknife over chains (for independent draws, over blocks of them),
+    that of the ratio of second moments follows by the delta method.
+
+    Raises
+    ------
+    ValueError
+        For a tree without the group ``order_parameters``.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> from inference import SGLD, sample
+    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
+    >>> tree = sample(network, data, SGLD(step_size=1e-3), jax.random.key(1), num_warmup=100, num_samples=200)
+    >>> summary = order_parameters(tree)
+    >>> abs(float(summary.order_parameter.sel(estimate="mean"))) < 0.5
+    True
+    """
+    draws = group(tree, "order_parameters")
+    independent = bool(tree.attrs.get("independent_draws", 0))
+    summary = {name: _mean_and_se(draws[name], independent) for name in draws.data_vars}
+    summary["test_mse_draw"] = summary.pop("test_mse")
+    summary["test_mse_mean"] = _test_mse_of_mean(tree)
+    if "relevance_ratio" in summary:
+        summary["relevance_ratio"] = _relevance_ratio(tree, draws.second_moment, independent)
+    return xr.Dataset(summary)
+
+
+def group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """A group of a result as a dataset; ``ValueError`` where the tree does not have it."""
+    if name not in tree.children:
+        raise ValueError(
+            f"tree has no group {name!r}; pass a result of sample(...), fit(...) or a fixed point."
+        )
+    return tree[name].to_dataset()
+
+
+def _stack(mean, se) -> xr.DataArray:
+    return xr.concat([mean, se], dim=xr.Variable("estimate", ["mean", "se"]))
+
+
+def _mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
+    mean = draws.mean(("chain", "draw"))
+    if independent:
+        return _stack(
+            mean, draws.std(("chain", "draw"), ddof=1) / np.sqrt(draws.chain.size * draws.draw.size)
+        )
+    return _stack(mean, arviz_stats.mcse(draws.to_dataset(name="x").astype(float))["x"])
+
+
+def _test_mse_of_mean(tree: xr.DataTree) -> xr.DataArray:
+    f = group(tree, "predictions").f
+    y_test = group(tree, "constant_data").y_test.to_numpy()
+    chain_means = f.mean("draw").to_numpy()
+    if chain_means.shape[0] == 1:  # blocks of a single chain stand in for chains
+        chain_means = np.stack(
+            [part.mean(axis=0) for part in np.array_split(f.to_numpy()[0], min(10, f.draw.size))]
+        )
+    full = np.mean((f.mean(("chain", "draw")).to_numpy() - y_test) ** 2)
+    count = len(chain_means)
+    if count < 2:
+        return _stack(xr.DataArray(full), xr.DataArray(np.nan))
+    without = (chain_means.sum(axis=0) - chain_means) / (count - 1)
+    mse = np.mean((without - y_test) ** 2, axis=1)
+    return _stack(
+        xr.DataArray(full), xr.DataArray(np.sqrt((count - 1) / count * np.sum((mse - mse.mean()) ** 2)))
+    )
+
+
+def _relevance_ratio(tree: xr.DataTree, second_moment: xr.DataArray, independent: bool) -> xr.DataArray:
+    inside = np.isin(np.arange(second_moment.sizes["input"]), group(tree, "constant_data").relevant)
+    on = second_moment.isel(input=inside).mean("input")
+    off = second_moment.isel(input=~inside).mean("input")
+    ratio = on.mean() / off.mean()
+    # Delta method: the influence of a draw on on/off is (on - ratio·off)/E[off].
+    influence = _mean_and_se((on - ratio * off) / off.mean(), independent)
+    return _stack(ratio, influence.sel(estimate="se", drop=True))

@@ -1,0 +1,159 @@
+"""The schemes that a comparison can run, each by the one name it has everywhere."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+import xarray as xr
+from numpyro.infer import NUTS
+
+from inference import SGLD, MeanFieldARDGuide, MeanFieldGuide, fit, sample
+from inference.datatree import build_tree
+from inference.fixed_points import NNGP, MeanField, MeanFieldARD
+from inference.progress import ProgressCallback
+from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork
+
+# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains like those of the samplers.
+_INDEPENDENT_DRAWS = 500
+_CHAINS = 4
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to the posterior.
+
+    Attributes
+    ----------
+    run
+        ``run(network, data, key, progress)`` -> (tree, fixed point or None).
+    covers
+        ``covers(network, data)`` -> None where the scheme applies, else a sentence saying what it covers.
+    """
+
+    run: Callable[[TwoLayerNetwork, Dataset, jax.Array, ProgressCallback], tuple]
+    covers: Callable[[TwoLayerNetwork, Dataset], str | None]
+
+
+def default_sgld(network: TwoLayerNetwork) -> SGLD:
+    """SGLD with a step size measured to be safe and nearly unbiased on the default problem.
+
+    The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the weights' own
+    prior scale 1/√d makes preconditioning by prior variance worth a factor of five in ESS; the non-centred ARD
+    prior has unit scales already, and relevant inputs, whose ρ is small, need smaller steps.
+    """
+    if isinstance(network.prior, Isotropic):
+        return SGLD(step_size=3.0 * network.kappa**2, preconditioner="prior")
+    return SGLD(step_size=0.6 * network.kappa**2)
+
+
+def sgld_thinning(kappa: float) -> int:
+    """Steps between the 250 kept draws of a chain: 1.2/κ², since ε goes as κ², between 50 and 1000."""
+    return int(np.clip(round(1.2 / kappa**2), 50, 1000))
+
+
+def _sgld(network, data, key, progress):
+    thinning = sgld_thinning(network.kappa)
+    run = partial(sample, num_warmup=32 * thinning, num_samples=250 * thinning, thinning=thinning)
+    return run(network, data, default_sgld(network), key, num_chains=_CHAINS, progress=progress), None
+
+
+def _nuts(network, data, key, progress):
+    kernel = partial(NUTS, max_tree_depth=8)
+    return sample(
+        network,
+        data,
+        kernel,
+        key,
+        num_warmup=500,
+        num_samples=1000,
+        thinning=4,
+        num_chains=_CHAINS,
+        progress=progress,
+    ), None
+
+
+def _guide(guide, network, data, key, progress):
+    return fit(network, data, guide, key, num_draws=_INDEPENDENT_DRAWS, progress=progress), None
+
+
+def _fixed_point(theory, name, network, data, key, progress):
+    began = time.perf_counter()
+    progress(0, 1, "solving")
+    population = name != "nngp"
+    point = theory.solve(network, data.teacher if population else data)
+    draws = point.sample_networks(key, _INDEPENDENT_DRAWS)
+    tree = build_tree(
+        network,
+        data,
+        {k: np.reshape(v, (_CHAINS, -1, *v.shape[1:])) for k, v in draws.items()},
+        scheme=name,
+        settings={"theory": name},
+        seed=key,
+        wall_time_s=time.perf_counter() - began,
+        gradient_evaluations=0,
+        independent_draws=True,
+        extra_attributes={"population": int(population)},
+    )
+    progress(1, 1, "")
+    return tree, point
+
+
+def _any(network, data):
+    return None
+
+
+def _ard_prior(network, data):
+    return None if isinstance(network.prior, ARD) else "it covers the ARD prior"
+
+
+def _isotropic_prior(network, data):
+    return None if isinstance(network.prior, Isotropic) else "it covers the isotropic prior"
+
+
+def _population_parity(prior_covered, network, data):
+    teacher = data.teacher
+    if not isinstance(teacher, SparseParity) or teacher.degree % 2 or teacher.degree >= teacher.input_dim:
+        return "it covers sparse parities of even degree below input_dim, in the limit of infinite data"
+    if network.activation != "relu" or network.bias:
+        return "it covers ReLU networks without biases"
+    return prior_covered(network, data)
+
+
+SCHEMES: dict[str, Scheme] = {
+    "sgld": Scheme(_sgld, _any),
+    "nuts": Scheme(_nuts, _any),
+    "mf-guide": Scheme(partial(_guide, MeanFieldGuide()), _any),
+    "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), _ard_prior),
+    "nngp": Scheme(partial(_fixed_point, NNGP(), "nngp"), _isotropic_prior),
+    "mean-field": Scheme(
+        partial(_fixed_point, MeanField(), "mean-field"), partial(_population_parity, _isotropic_prior)
+    ),
+    "mean-field-ard": Scheme(
+        partial(_fixed_point, MeanFieldARD(), "mean-field-ard"), partial(_population_parity, _ard_prior)
+    ),
+}
+
+
+def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
+    """Every scheme that covers the problem; for the ARD prior its own guide stands for the plain one."""
+    names = [name for name, scheme in SCHEMES.items() if scheme.covers(network, data) is None]
+    return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
+
+
+def check_scheme(name: str, network: TwoLayerNetwork, data: Dataset) -> None:
+    """``ValueError`` for an unknown scheme, or one that does not cover the problem."""
+    if name not in SCHEMES:
+        raise ValueError(f"schemes must be among {', '.join(SCHEMES)}; got {name!r}.")
+    reason = SCHEMES[name].covers(network, data)
+    if reason is not None:
+        raise ValueError(
+            f"scheme {name!r} does not apply here: {reason}; leave it out or change the problem."
+        )
+
+
+def is_independent(tree: xr.DataTree) -> bool:
+    """Whether the draws of a result are independent (guides and fixed points) rather than Markov chains."""
+    return bool(tree.attrs.get("independent_draws", 0))
