@@ -1,0 +1,196 @@
+"""The command line: JSON on standard output alone, one sentence and status 2 for what will not do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from analysis import load_tree
+from analysis.cli import main
+from analysis.cli.options import parse_numbers
+
+SMALL = ["--input-dim", "5", "--degree", "2", "--width", "8"]
+SOLVE_KEYS = {
+    "order_parameter",
+    "test_mse",
+    "precisions",
+    "residual",
+    "error",
+    "effective_sample_size",
+    "iterations",
+    "converged",
+    "branches",
+}
+
+
+def run(capsys, *args):
+    status = main(list(map(str, args)))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("theory", ["nngp", "mean-field", "mean-field-ard"])
+def test_solve_prints_one_json_object(capsys, theory):
+    status, out, _ = run(capsys, "solve", "--theory", theory, *SMALL, "--kappa", 0.3, "--json")
+    answer = json.loads(out)
+    assert status == 0
+    assert set(answer) >= SOLVE_KEYS
+    assert set(answer["precisions"]) == {"relevant", "rest"}
+    assert answer["converged"]
+
+
+def test_solve_prints_a_table_and_writes_its_folder(capsys, tmp_path):
+    status, out, _ = run(
+        capsys, "solve", "--theory", "mean-field", *SMALL, "--kappa", 0.3, "--out", tmp_path / "a"
+    )
+    assert status == 0
+    assert "order_parameter" in out
+    assert json.loads((tmp_path / "a" / "point.json").read_text())["converged"]
+    assert json.loads((tmp_path / "a" / "settings.json").read_text())["kappa"] == 0.3
+
+
+def test_compare_prints_json_and_writes_its_folder(capsys, tmp_path):
+    args = ["compare", *SMALL, "--num-data", 30, "--num-test", 20, "--kappas", "0.3,0.6", "--schemes"]
+    status, out, err = run(capsys, *args, "nngp,mean-field-ard", "--json", "--out", tmp_path, "--no-plots")
+    answer = json.loads(out)
+    assert status == 0
+    assert [(r["kappa"], r["scheme"]) for r in answer["rows"]] == [
+        (0.3, "nngp"),
+        (0.3, "mean-field-ard"),
+        (0.6, "nngp"),
+        (0.6, "mean-field-ard"),
+    ]
+    assert answer["problem"]["num_data"] == 30
+    assert "results in" in err
+    tree = load_tree(tmp_path / "run.nc")
+    assert set(tree["nngp-isotropic-kappa0.3"].children) >= {"posterior", "order_parameters"}
+
+
+def test_sample_writes_its_folder_and_repeats(capsys, tmp_path):
+    args = ["sample", *SMALL, "--num-data", 30, "--num-test", 20, "--kappa", 0.3, "--num-warmup", 20]
+    args += ["--num-samples", 40, "--thinning", 2, "--step-size", 0.001, "--json", "--seed", 3]
+    status, out, _ = run(capsys, *args, "--out", tmp_path / "a")
+    _, again, _ = run(capsys, *args, "--out", tmp_path / "b")
+    first, second = json.loads(out), json.loads(again)
+    assert status == 0
+    assert {k: v for k, v in first.items() if k != "wall_time_s"} == {
+        k: v for k, v in second.items() if k != "wall_time_s"
+    }
+    assert not first["converged"]
+    assert first["messages"]
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {
+        "run.nc",
+        "table.csv",
+        "settings.json",
+        "traces.png",
+    }
+    assert load_tree(tmp_path / "a" / "run.nc")["posterior"].sizes["draw"] == 20
+
+
+def test_sample_reads_a_data_file(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3))
+    np.savez(tmp_path / "data.npz", x=x, y=x[:, 0])
+    args = ["sample", "--data", tmp_path / "data.npz", "--width", 8, "--kappa", 0.3, "--scheme", "nuts"]
+    args += ["--num-warmup", 20, "--num-samples", 20, "--thinning", 1, "--json", "--out", tmp_path / "a"]
+    status, out, _ = run(capsys, *args)
+    answer = json.loads(out)
+    assert status == 0
+    assert answer["problem"]["input_dim"] == 3
+    assert answer["relevance_ratio"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (
+            ["solve", "--theory", "mean-field", "--kappa", "-1"],
+            "kappa must be a finite number greater than 0",
+        ),
+        (["solve", "--theory", "mean-field", "--kappa", "nan"], "kappa must be a finite number"),
+        (["solve", "--theory", "mean-field", "--degree", "17"], "degree must not exceed input_dim"),
+        (["solve", "--theory", "mean-field", "--degree", "3"], "even"),
+        (["solve", "--theory", "mean-field", "--degree", "0"], "degree must be a whole number of at least 1"),
+        (["solve", "--theory", "mean-field", "--width", "0"], "width must be a whole number of at least 1"),
+        (["solve", "--theory", "mean-field-ard", "--alpha0", "-4"], "shape must be a finite number greater"),
+        (["solve", "--theory", "mean-field-ard", "--num-data", "10"], "num_data is for nngp"),
+        (["solve", "--theory", "nngp", "--num-data", "0"], "num_data must be a whole number of at least 1"),
+        (["compare", "--kappas", "0.1,0.1"], "kappas must be distinct"),
+        (["compare", "--priors", "flat"], "prior must be one of isotropic, ard"),
+        (["compare", "--schemes", "sgdl"], "schemes must be among"),
+        (["compare", "--num-data", "0"], "num_data must be a whole number"),
+        (["compare", "--data", "nothing.npz"], "does not exist"),
+        (["compare", "--data", "nothing.txt"], "must end in .npz or .csv"),
+        (["compare", "--target", "y"], "target names a column of the file"),
+        (["sample", "--step-size", "-1"], "step_size must be a positive number"),
+        (["sample", "--num-samples", "0"], "num_samples must be a whole number"),
+        (["sample", "--subsample-size", "301"], "subsample_size must not exceed num_data=300"),
+        (["sample", "--scheme", "nuts", "--step-size", "0.1"], "step_size is for sgld"),
+        (
+            ["sample", "--step-size", "1e6", "--num-samples", "1000", "--thinning", "1"],
+            "use a smaller step_size",
+        ),
+    ],
+)
+def test_bad_arguments_end_in_one_sentence(capsys, args, sentence):
+    status, out, err = run(capsys, *args)
+    assert status == 2
+    assert out == ""
+    assert sentence in err
+    lines = [line for line in err.splitlines() if line.startswith("mfzoo: error: ")]
+    assert len(lines) == 1
+    assert lines[0].endswith(".")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["solve", "--theory", "mean-feild"],
+        ["solve"],
+        ["compare", "--kappas", "a,b"],
+        ["compare", "--kappas", "0:1:3"],
+        ["frobnicate"],
+        [],
+    ],
+)
+def test_arguments_that_do_not_parse_exit_with_2(capsys, args):
+    with pytest.raises(SystemExit) as exit_info:
+        main(args)
+    assert exit_info.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_foreign_data_file_is_refused(capsys, tmp_path):
+    path = tmp_path / "data.npz"
+    path.write_bytes(b"PK\x03\x04 not an archive")
+    status, _, err = run(capsys, "sample", "--data", path)
+    assert status == 2
+    assert "is not a readable .npz archive" in err
+
+
+def test_an_unwritable_folder_is_refused(capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = run(
+        capsys, "solve", "--theory", "mean-field", *SMALL, "--kappa", 0.3, "--out", tmp_path / "file" / "a"
+    )
+    assert status == 2
+    assert "out: cannot write" in err
+
+
+def test_the_installed_command_answers():
+    command = os.path.join(os.path.dirname(sys.executable), "mfzoo")
+    done = subprocess.run([command, "solve", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--theory" in done.stdout
+
+
+def test_lists_and_log_ranges():
+    assert parse_numbers("0.05,0.1") == (0.05, 0.1)
+    assert parse_numbers("0.01:1:3") == (0.01, 0.1, 1.0)
+    for text in ("", "a", "1:2", "0:1:3", "1,inf"):
+        with pytest.raises(ValueError, match="is not a list of numbers"):
+            parse_numbers(text)

@@ -1,0 +1,87 @@
+"""What a theory does not cover is one sentence that names the argument."""
+
+import jax
+import numpy as np
+import pytest
+
+from inference.fixed_points import NNGP, MeanField, MeanFieldARD
+from models import ARD, Dataset, Isotropic, ParitySum, SingleIndex, SparseParity, TwoLayerNetwork
+
+PARITY = SparseParity(8, 2)
+DATA = PARITY.sample(jax.random.key(0), 20, 20)
+
+
+def network(**changes):
+    return TwoLayerNetwork(**({"input_dim": 8, "width": 16, "kappa": 0.1} | changes))
+
+
+CASES = [
+    (MeanField(), network(), DATA, {}, "teacher must be"),
+    (MeanField(), network(activation="erf"), PARITY, {}, "activation must be relu"),
+    (MeanField(), network(bias=True), PARITY, {}, "bias must be False"),
+    (MeanField(), network(prior=ARD()), PARITY, {}, "prior must be models.Isotropic"),
+    (MeanField(), network(input_dim=9), PARITY, {}, "teacher.input_dim must equal"),
+    (MeanField(), network(), SparseParity(8, 3), {}, "degree must be even"),
+    (MeanField(), network(), SparseParity(8, 1), {}, "degree must be even"),
+    (MeanField(), network(), SparseParity(8, 8), {}, "degree must be smaller than input_dim"),
+    (MeanField(), network(), ParitySum(8, ((0, 1), (2, 3))), {}, "teacher must be"),
+    (MeanField(), network(), SingleIndex(8, 2, 2), {}, "teacher must be"),
+    (MeanField(), network(), PARITY, {"num_data": 100}, "num_data must be None"),
+    (MeanField(), "network", PARITY, {}, "network must be"),
+    (MeanFieldARD(), network(), PARITY, {}, "prior must be models.ARD"),
+    (MeanFieldARD(), network(prior=ARD()), DATA, {}, "teacher must be"),
+    (MeanFieldARD(), network(prior=ARD()), PARITY, {"start": "cold"}, "start must be one of"),
+    (MeanFieldARD(), network(prior=ARD()), PARITY, {"num_data": 5}, "num_data must be None"),
+    (MeanFieldARD(), network(prior=ARD()), SparseParity(8, 5), {}, "degree must be even"),
+    (NNGP(), network(prior=ARD()), DATA, {}, "prior must be models.Isotropic"),
+    (NNGP(), network(prior=ARD()), PARITY, {}, "prior must be models.Isotropic"),
+    (NNGP(), network(input_dim=9), DATA, {}, "x must have input_dim=9"),
+    (NNGP(), network(), DATA, {"num_data": 20}, "num_data must be None on a Dataset"),
+    (NNGP(), network(), PARITY, {"num_data": 0}, "num_data must be a whole number"),
+    (NNGP(), network(), PARITY, {"num_data": 2.5}, "num_data must be a whole number"),
+    (NNGP(), network(), SingleIndex(8, 2, 2), {}, "teacher must be"),
+    (NNGP(), network(activation="tanh"), PARITY, {}, "activation must be relu"),
+    (
+        NNGP(),
+        network(),
+        Dataset(DATA.x, DATA.y, DATA.x_test, 0 * DATA.y_test),
+        {},
+        "y_test must not be all 0",
+    ),
+    (
+        NNGP(),
+        network(kappa=1e-12),
+        Dataset(np.ones((4, 8)), np.ones(4), np.ones((1, 8)), np.ones(1)),
+        {},
+        "raise kappa",
+    ),
+]
+
+
+@pytest.mark.parametrize(("theory", "net", "data", "options", "message"), CASES)
+def test_uncovered_combination(theory, net, data, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        theory.solve(net, data, **options)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_unknown_inputs():
+    with pytest.raises(ValueError, match="inputs must be one of gaussian, binary"):
+        NNGP(inputs="uniform")
+
+
+def test_unreached_tolerance_is_reported():
+    point = MeanField(tolerance=1e-300).solve(network(), PARITY)
+    assert not point.converged
+    assert 0 < point.order_parameter < 1
+    assert point.residual < 1e-10
+    ard = MeanFieldARD(tolerance=1e-300).solve(network(prior=ARD()), PARITY)
+    assert not ard.converged
+    assert np.isfinite(ard.order_parameter)
+
+
+def test_even_input_scale_has_no_effect_on_prior_precisions():
+    point = NNGP().solve(network(prior=Isotropic(2.0)), DATA)
+    assert point.precisions.relevant == 2.0
+    assert point.relevance_ratio == 1.0
