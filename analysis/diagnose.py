@@ -11,9 +11,11 @@ from arviz_stats.base import array_stats
 
 from analysis.order_parameters import group
 
-# Thresholds of Vehtari et al. (2021) for rank-normalised R-hat and bulk ESS, and of Vehtari et al. (2024) for k̂.
-R_HAT_LIMIT = 1.01
+# Vehtari et al. (2021) ask R-hat < 1.01 and bulk ESS > 400 of one quantity. The verdict here is on the worst of about
+# fifty, and of fifty quantities in 4 chains of 100 independent draws the worst R-hat has median 1.019.
+R_HAT_LIMIT = 1.02
 ESS_LIMIT = 400
+# Vehtari et al. (2024).
 PARETO_K_LIMIT = 0.7
 
 _TEST_POINTS = 10

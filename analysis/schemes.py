@@ -50,8 +50,8 @@ def default_sgld(network: TwoLayerNetwork) -> SGLD:
 
 
 def sgld_thinning(kappa: float) -> int:
-    """Steps between the 250 kept draws of a chain: 1.2/κ², since ε goes as κ², between 50 and 1000."""
-    return int(np.clip(round(1.2 / kappa**2), 50, 1000))
+    """Steps between the 250 kept draws of a chain: 1/κ², since ε goes as κ², between 50 and 1000."""
+    return int(np.clip(round(1.0 / kappa**2), 50, 1000))
 
 
 def _sgld(network, data, key, progress):
@@ -68,8 +68,8 @@ def _nuts(network, data, key, progress):
         kernel,
         key,
         num_warmup=500,
-        num_samples=1000,
-        thinning=4,
+        num_samples=600,
+        thinning=2,
         num_chains=_CHAINS,
         progress=progress,
     ), None

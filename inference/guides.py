@@ -177,7 +177,7 @@ class MeanFieldARDGuide(MeanFieldGuide):
 
     The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`. It needs the centred
     parametrisation, so :attr:`model` is the network with ``ARD(centered=True)``, whichever was given:
-    ``SVI(guide.model, guide, ...)``. With :class:`inference.ConjugateARDELBO` ρ adds no Monte-Carlo noise.
+    ``SVI(guide.model, guide, ...)``. With :class:`inference.elbo.ConjugateARDELBO` ρ adds no Monte-Carlo noise.
 
     Source: Bishop, *Pattern Recognition and Machine Learning* (2006), section 10.3.
 
@@ -198,7 +198,7 @@ class MeanFieldARDGuide(MeanFieldGuide):
 
     Examples
     --------
-    from models import ARD, TwoLayerNetwork
+    >>> from models import ARD, TwoLayerNetwork
     >>> from inference import MeanFieldARDGuide
     >>> guide = MeanFieldARDGuide(TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=ARD()))
     >>> guide.model.prior.centered

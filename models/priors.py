@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
+from scipy.special import digamma
 
 from models import checks
 
@@ -170,4 +171,4 @@ class ARD(WeightPrior):
 
 def expected_log_precision_gap(shape: float) -> float:
     """log E[ρ] - E[log ρ] = log a - ψ(a) of a Gamma(a, ·) variable; positive, and 1/(2a) for large a."""
-    return math.log(shape) - float(jax.scipy.special.digamma(shape))
+    return math.log(shape) - float(digamma(shape))

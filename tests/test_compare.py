@@ -82,7 +82,7 @@ def test_data_of_another_dimension_are_refused(small_network):
 
 
 def test_the_steps_between_draws_stay_within_bounds():
-    assert sgld_thinning(0.05) == 480
+    assert sgld_thinning(0.05) == 400
     assert sgld_thinning(10.0) == 50
     assert sgld_thinning(1e-4) == 1000
 

@@ -68,7 +68,7 @@ def test_start_chooses_the_branch():
     assert aligned.order_parameter == reported["aligned"].order_parameter
 
 
-@pytest.mark.parametrize(("degree", "kappa"), [(2, 0.05), (4, 0.02)])
+@pytest.mark.parametrize(("degree", "kappa"), [(2, 0.05), pytest.param(4, 0.02, marks=pytest.mark.slow)])
 def test_infinite_shape_is_mean_field(degree, kappa):
     ard = solve(16, degree, 64, kappa, shape=1e10)
     network = TwoLayerNetwork(input_dim=16, width=64, kappa=kappa)

@@ -68,7 +68,7 @@ def test_against_importance_sampling_from_the_prior(kappa, gamma, scale, readout
     ("input_dim", "degree", "width", "kappa"),
     [
         (35, 4, 512, 0.0125),
-        (35, 4, 512, 0.002),
+        pytest.param(35, 4, 512, 0.002, marks=pytest.mark.slow),
         (16, 2, 64, 0.05),
         (70, 2, 512, 0.0241),
         (3, 2, 64, 0.02),

@@ -19,15 +19,17 @@ def console(to_stderr: bool) -> Console:
 
 def show_table(frame: pd.DataFrame, heading: str, headers: dict[str, str] | None = None) -> None:
     """Print a table on standard output, as wide as it needs to be when that is not a terminal."""
-    table = Table(title=heading, title_justify="left", header_style="bold", pad_edge=False)
+    table = Table(title=heading, title_justify="left", header_style="bold")
     for name in frame:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
-        table.add_column((headers or {}).get(name, str(name)), justify="right" if numeric else "left")
+        table.add_column(
+            (headers or {}).get(name, str(name)), justify="right" if numeric else "left", no_wrap=True
+        )
     for row in frame.itertuples(index=False):
         table.add_row(*map(show_value, row))
     out = console(to_stderr=False)
     if not out.is_terminal:
-        out.width = 160
+        out.width = 200
     out.print(table)
 
 
