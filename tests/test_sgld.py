@@ -329,7 +329,7 @@ def test_sequential_and_vectorized_chains_are_the_same_and_distinct(
             subsample_size=subsample_size,
             num_warmup=10,
             num_samples=50,
-            num_chains=3,
+            num_chains=2,
             chain_method=method,
         ).get_samples(group_by_chain=True)
         for method in ("sequential", "vectorized")
@@ -344,10 +344,10 @@ import jax, numpy as np, numpyro
 numpyro.set_host_device_count(2)
 from numpyro.infer import MCMC
 from inference import SGLD
-from models import ARD, SparseParity, TwoLayerNetwork
+from models import SparseParity, TwoLayerNetwork
 assert jax.local_device_count() == 2
 data = SparseParity(5, 2).sample(jax.random.key(3), 30, 20)
-network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3, prior=ARD())
+network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
 draws = {}
 for method in ("parallel", "vectorized"):
     kernel = SGLD(network, step_size=1e-3, preconditioner="prior")
