@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import arviz_stats
 import jax
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -182,6 +183,8 @@ def compare(
 def summarise(network: TwoLayerNetwork, tree: xr.DataTree, point) -> SchemeResult:
     """The row of one scheme: figures of its draws, or of its fixed point, which knows them without noise."""
     summary, diagnosis = order_parameters(tree), diagnose(tree)
+    if hasattr(point, "elpd_loo_pointwise"):
+        diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
     mean, se = summary.sel(estimate="mean"), summary.sel(estimate="se")
     elpd = None if diagnosis.loo is None else diagnosis.loo.elpd
     row = {
@@ -209,7 +212,6 @@ def summarise(network: TwoLayerNetwork, tree: xr.DataTree, point) -> SchemeResul
             "test_mse_draw": exact["test_mse"],
             "test_mse_mean": exact["test_mse_mean"],
             "relevance_ratio": exact["relevance_ratio"],
-            "elpd_loo": getattr(point, "elpd_loo", None),
             "gradient_evaluations": 0,
             "converged": exact["converged"],
         }
@@ -230,6 +232,24 @@ def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
         "teacher": None if data.teacher is None else repr(data.teacher),
         "relevant": None if data.relevant is None else list(data.relevant),
     }
+
+
+def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
+    """The closed-form leave-one-out of a Gaussian process in ArviZ's form; its networks' draws have finite width."""
+    like = tree["log_likelihood"].y.isel(chain=0, draw=0, drop=True)
+    pointwise = like.copy(data=point.elpd_loo_pointwise)
+    return arviz_stats.utils.ELPDDataLOO(
+        elpd=point.elpd_loo,
+        se=float(np.sqrt(pointwise.size * pointwise.var())),
+        p=float(np.sum(point.log_density_pointwise) - point.elpd_loo),
+        n_samples=tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"],
+        n_data_points=pointwise.size,
+        scale="log",
+        warning=False,
+        good_k=0.7,
+        elpd_i=pointwise,
+        pareto_k=xr.zeros_like(pointwise),
+    )
 
 
 def _json_number(value):

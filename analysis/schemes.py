@@ -50,13 +50,13 @@ def default_sgld(network: TwoLayerNetwork) -> SGLD:
 
 
 def sgld_thinning(kappa: float) -> int:
-    """Steps between the 250 kept draws of a chain: 1/κ², since ε goes as κ², between 50 and 1000."""
-    return int(np.clip(round(1.0 / kappa**2), 50, 1000))
+    """Steps between the 250 kept draws of a chain: 1.4/κ², since ε goes as κ², between 50 and 1000."""
+    return int(np.clip(round(1.4 / kappa**2), 50, 1000))
 
 
 def _sgld(network, data, key, progress):
     thinning = sgld_thinning(network.kappa)
-    run = partial(sample, num_warmup=32 * thinning, num_samples=250 * thinning, thinning=thinning)
+    run = partial(sample, num_warmup=16 * thinning, num_samples=250 * thinning, thinning=thinning)
     return run(network, data, default_sgld(network), key, num_chains=_CHAINS, progress=progress), None
 
 

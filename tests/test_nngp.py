@@ -90,6 +90,17 @@ def test_leave_one_out_against_brute_force(regression):
     assert point.elpd_loo == pytest.approx(sum(expected))
 
 
+def test_in_sample_density_is_that_of_a_repeated_point(regression):
+    """The predictive density at x_μ: regress at the training inputs and add the noise of a fresh target."""
+    network, data, point = regression
+    noise = network.kappa**2 * data.num_data
+    kernel = nngp_kernel(network, data.x)
+    gain = np.linalg.solve(kernel + noise * np.eye(25), kernel)
+    variance = np.diag(kernel - kernel @ gain) + noise
+    expected = -0.5 * (np.log(2 * math.pi * variance) + (data.y - gain.T @ data.y) ** 2 / variance)
+    np.testing.assert_allclose(point.log_density_pointwise, expected, rtol=1e-9)
+
+
 def test_to_dict_is_strict_json(regression):
     record = regression[2].to_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record

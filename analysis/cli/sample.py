@@ -37,13 +37,13 @@ class Sample:
     preconditioner: Literal["none", "prior"] = "none"
     """SGLD's preconditioner, where a step size is given: none, or the prior variance of each site."""
     num_warmup: int | None = None
-    """Steps of each chain thrown away; by default 32/κ² for SGLD, 500 for NUTS."""
+    """Steps of each chain thrown away; by default 22/κ² for SGLD, 500 for NUTS."""
     num_samples: int | None = None
-    """Steps of each chain after the warm-up; by default 250/κ² for SGLD, 600 for NUTS."""
+    """Steps of each chain after the warm-up; by default 350/κ² for SGLD, 600 for NUTS."""
     num_chains: int = 4
     """Number of chains."""
     thinning: int | None = None
-    """Steps between kept draws; by default 1/κ² for SGLD, 2 for NUTS."""
+    """Steps between kept draws; by default 1.4/κ² for SGLD, 2 for NUTS."""
     subsample_size: int | None = None
     """SGLD's minibatch size; the full batch by default."""
     start: Literal["prior", "aligned"] = "prior"
@@ -90,7 +90,7 @@ class Sample:
         nuts = self.scheme == "nuts"
         thinning = self.thinning or (2 if nuts else sgld_thinning(self.kappa))
         default = {
-            "num_warmup": 500 if nuts else 32 * thinning,
+            "num_warmup": 500 if nuts else 16 * thinning,
             "num_samples": 600 if nuts else 250 * thinning,
             "thinning": thinning,
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
+from scipy.stats import norm
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Regression:
         Posterior mean and variance of f (not of y) on the test inputs, shape (P_test,).
     elpd_loo_pointwise
         log p(y_μ | the other targets), noise included, shape (P,).
+    log_density_pointwise
+        log p(y_μ | all targets) of a fresh target at x_μ, noise included, shape (P,).
     residual
         max |(K + noise) coefficients - y| relative to max |y|: what rounding left.
     condition
@@ -27,6 +30,7 @@ class Regression:
     predictions: np.ndarray
     predictive_variance: np.ndarray
     elpd_loo_pointwise: np.ndarray
+    log_density_pointwise: np.ndarray
     residual: float
     condition: float
 
@@ -38,6 +42,7 @@ def regress(
 
         mean = k*ᵀ C⁻¹ y,   variance = k** - k*ᵀ C⁻¹ k*,   C = K + noise · I
         log p(y_μ | y_-μ) = log Normal(y_μ; y_μ - [C⁻¹y]_μ/[C⁻¹]_μμ, 1/[C⁻¹]_μμ)
+        log p(y_μ | y) = log Normal(y_μ; y_μ - noise [C⁻¹y]_μ, 2 noise - noise² [C⁻¹]_μμ)
 
     Source: Rasmussen and Williams, *Gaussian Processes for Machine Learning* (2006), equations 2.23 to 2.26 and
     5.10 to 5.12.
@@ -82,7 +87,11 @@ def regress(
     return Regression(
         predictions=cross.T @ coefficients,
         predictive_variance=np.maximum(variance - (half**2).sum(axis=0), 0.0),
-        elpd_loo_pointwise=-0.5 * (np.log(2 * np.pi * loo_variance) + loo_error**2 / loo_variance),
+        elpd_loo_pointwise=norm.logpdf(loo_error, scale=np.sqrt(loo_variance)),
+        log_density_pointwise=norm.logpdf(
+            noise_variance * coefficients,
+            scale=np.sqrt(2 * noise_variance - noise_variance**2 * inverse_diagonal),
+        ),
         residual=float(residual),
         condition=condition,
     )

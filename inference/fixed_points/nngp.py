@@ -34,11 +34,14 @@ class GaussianProcessPoint(FixedPoint):
         Posterior mean and variance of f on x_test, shape (P_test,).
     elpd_loo_pointwise
         Leave-one-out log predictive density of every y_μ, noise of variance κ²P included, shape (P,).
+    log_density_pointwise
+        Log predictive density of a fresh target at every x_μ given all targets, shape (P,).
     """
 
     predictions: np.ndarray
     predictive_variance: np.ndarray
     elpd_loo_pointwise: np.ndarray
+    log_density_pointwise: np.ndarray
 
     @property
     def elpd_loo(self) -> float:
@@ -153,6 +156,7 @@ class NNGP:
             predictions=posterior.predictions,
             predictive_variance=posterior.predictive_variance,
             elpd_loo_pointwise=posterior.elpd_loo_pointwise,
+            log_density_pointwise=posterior.log_density_pointwise,
         )  # fmt: skip
 
 
