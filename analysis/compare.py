@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import arviz_stats
@@ -150,6 +151,8 @@ def compare(
     ------
     ValueError
         For an unknown scheme, or one that does not cover the problem.
+    DivergenceError
+        When SGLD's step size is too large for the problem.
 
     Examples
     --------
@@ -170,13 +173,26 @@ def compare(
     key = jax.random.key(0) if key is None else key
     callbacks = progress or {}
 
+    stopped = threading.Event()
+
     def run(name: str) -> SchemeResult:
         scheme_key = jax.random.fold_in(key, list(SCHEMES).index(name))
-        report = callbacks.get(name, lambda done, total, text: None)
+
+        def report(done: int, total: int, text: str) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            callbacks.get(name, lambda done, total, text: None)(done, total, text)
+
         return summarise(network, *SCHEMES[name].run(network, data, scheme_key, report))
 
     with ThreadPoolExecutor(workers) as pool:
-        results = tuple(pool.map(run, names))
+        try:
+            results = tuple(pool.map(run, names))
+        except BaseException:
+            # After Ctrl-C or a failure the others stop at their next report instead of running to their end.
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return Comparison(describe_problem(network, data), results)
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from models import checks
-
-if TYPE_CHECKING:
-    from models.teachers import Teacher
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +26,7 @@ class Dataset:
     relevant
         Indices of the inputs that the target depends on, where that is known; else None.
     teacher
-        The teacher that made the data, where there is one; population theories ask for it.
+        The :class:`models.Teacher` that made the data, where there is one; population theories ask for it.
 
     Raises
     ------
@@ -50,7 +47,7 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     relevant: tuple[int, ...] | None = None
-    teacher: Teacher | None = None
+    teacher: Callable | None = None
 
     def __post_init__(self):
         for inputs, targets in (("x", "y"), ("x_test", "y_test")):
@@ -64,6 +61,10 @@ class Dataset:
                 )
             object.__setattr__(self, inputs, x)
             object.__setattr__(self, targets, y)
+        if not self.y_test.any():
+            raise ValueError(
+                "y_test must not be all zeros: the order parameter E[f y]/E[y²] divides by E[y²]."
+            )
         if self.x.shape[1] != self.x_test.shape[1]:
             raise ValueError(
                 f"x_test must have as many columns as x: {self.x_test.shape[1]} against {self.x.shape[1]}."

@@ -119,6 +119,7 @@ CASES = {
     "ragged x": (lambda: Dataset([[1.0], [1.0, 2.0]], Y, X, Y), "x must be an array of numbers"),
     "data's relevant out of range": (lambda: Dataset(X, Y, X, Y, relevant=[3]), "relevant.*0 to 2"),
     "data's relevant empty": (lambda: Dataset(X, Y, X, Y, relevant=[]), "relevant must name at least one"),
+    "y_test all zeros": (lambda: Dataset(X, Y, X, 0 * Y), "y_test must not be all zeros"),
     "x_test alone": (lambda: Dataset.from_arrays(X, Y, x_test=X), "x_test and y_test"),
     "test_fraction of one": (lambda: Dataset.from_arrays(X, Y, test_fraction=1.0), "test_fraction"),
     "test_fraction of NaN": (lambda: Dataset.from_arrays(X, Y, test_fraction=NAN), "test_fraction"),

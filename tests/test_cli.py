@@ -124,6 +124,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["compare", "--num-data", "0"], "num_data must be a whole number"),
         (["compare", "--data", "nothing.npz"], "does not exist"),
         (["compare", "--data", "nothing.txt"], "must end in .npz or .csv"),
+        (["compare", "--seed", "-1"], "seed must be a whole number of at least 0"),
         (["compare", "--target", "y"], "target names a column of the file"),
         (["sample", "--step-size", "-1"], "step_size must be a positive number"),
         (["sample", "--num-samples", "0"], "num_samples must be a whole number"),

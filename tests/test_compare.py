@@ -75,6 +75,20 @@ def test_schemes_that_cannot_run_are_refused(small_network, small_data, schemes,
         compare(small_network, small_data, schemes)
 
 
+def test_a_failure_stops_the_other_schemes(small_data):
+    """As with Ctrl-C: NUTS stops at its next report and does not run to its end."""
+    network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
+    reports = []
+
+    def fail(done, total, text):
+        raise KeyboardInterrupt
+
+    callbacks = {"sgld": fail, "nuts": lambda *report: reports.append(report)}
+    with pytest.raises(KeyboardInterrupt):
+        compare(network, small_data, ["sgld", "nuts"], progress=callbacks, workers=2)
+    assert all(done < total for done, total, _ in reports)
+
+
 def test_data_of_another_dimension_are_refused(small_network):
     data = SparseParity(7, 2).sample(jax.random.key(0), 20, 10)
     with pytest.raises(ValueError, match=r"network\.input_dim=5 must equal"):

@@ -20,7 +20,9 @@ Command = (
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; exit status 0, 2 for arguments or files that will not do, 130 for Ctrl-C."""
     try:
-        tyro.cli(Command, prog="mfzoo", args=args, config=(tyro.conf.FlagCreatePairsOff,)).run()
+        command = tyro.cli(Command, prog="mfzoo", args=args, config=(tyro.conf.FlagCreatePairsOff,))
+        command.output.check()
+        command.run()
     except ValueError as error:
         print(f"mfzoo: error: {error}", file=sys.stderr)
         return 2

@@ -122,6 +122,10 @@ class OutputOptions:
     json: bool = False
     """Print one JSON object on standard output instead of a table; all else goes to standard error."""
 
+    def check(self) -> None:
+        """``ValueError`` for options out of range (a ``__post_init__`` would be worded by the parser)."""
+        checks.whole("seed", self.seed, 0)
+
     def folder(self, command: str) -> Path:
         """The folder to write to."""
         return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"

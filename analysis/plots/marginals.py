@@ -16,7 +16,7 @@ def plot_weight_marginals(comparison: Comparison) -> Figure:
 
     All neurons and draws are pooled, since neurons are exchangeable: this is the density p(w) that the mean-field
     theories solve for. A row per κ and prior; left the first relevant input, right the first irrelevant one (the
-    first input, where the relevant ones are unknown).
+    first two inputs, where the relevant ones are unknown).
     """
     panels = [
         (kappa, prior, comparison.select(kappa=kappa, prior=prior))
@@ -26,13 +26,12 @@ def plot_weight_marginals(comparison: Comparison) -> Figure:
     panels = [panel for panel in panels if panel[2]]
     figure, grid = new_figure(len(panels), 2, 9.5, 0.4 + 2.3 * len(panels))
     for (kappa, prior, results), line in zip(panels, grid, strict=True):
-        relevant, irrelevant = _inputs(results[0].tree)
-        for axes, j, kind in zip(line, (relevant, irrelevant), ("relevant", "irrelevant"), strict=True):
+        for axes, (j, kind) in zip(line, _inputs(results[0].tree), strict=True):
             for result in results:
                 _density(
                     axes, result.tree["posterior"].w.isel(input=j).to_numpy().ravel(), result.row["scheme"]
                 )
-            axes.set_title(f"{prior}, κ = {kappa:g}: {kind} input {j}", loc="left", fontsize=10)
+            axes.set_title(f"{prior}, κ = {kappa:g}: {kind}input {j}", loc="left", fontsize=10)
             axes.set_yscale("log")
             axes.set_ylim(1e-3, None)
             tidy(axes)
@@ -43,11 +42,14 @@ def plot_weight_marginals(comparison: Comparison) -> Figure:
     return figure
 
 
-def _inputs(tree) -> tuple[int, int]:
-    constant = tree["constant_data"]
-    relevant = constant.relevant.to_numpy().tolist() if "relevant" in constant else [0]
-    rest = [j for j in range(tree["posterior"].sizes["input"]) if j not in relevant]
-    return relevant[0], rest[0] if rest else relevant[0]
+def _inputs(tree) -> list[tuple[int, str]]:
+    """The two inputs to show, each with what is known of it."""
+    last = tree["posterior"].sizes["input"] - 1
+    if "relevant" not in tree["constant_data"]:
+        return [(0, ""), (min(1, last), "")]
+    relevant = tree["constant_data"].relevant.to_numpy().tolist()
+    rest = [j for j in range(last + 1) if j not in relevant]
+    return [(relevant[0], "relevant "), (rest[0], "irrelevant ") if rest else (relevant[-1], "relevant ")]
 
 
 def _density(axes, values, scheme) -> None:
