@@ -467,7 +467,9 @@ def test_driver_gives_the_draws_of_mcmc(make, thinning, small_network, small_dat
 # --- as a citizen of NumPyro ---
 
 
-def test_diagnostics_string_and_progress_bar(small_network, small_data, capsys):
+def test_diagnostics_string_and_progress_bar(small_network, small_data, capsys, monkeypatch):
+    for name in ("CI", "PYTEST_XDIST_WORKER"):  # NumPyro shows no bar where it finds these
+        monkeypatch.delenv(name, raising=False)
     kernel = SGLD(small_network, step_size=0.00123)
     mcmc = MCMC(kernel, num_warmup=5, num_samples=20, progress_bar=True)
     mcmc.run(jax.random.key(0), small_data.x, small_data.y)
