@@ -15,7 +15,7 @@ from numpyro.handlers import seed, substitute, trace
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import initialize_model, potential_energy
-from numpyro.util import identity, is_prng_key
+from numpyro.util import identity, is_prng_key, not_jax_tracer
 
 from inference.preconditioning import broadcast_preconditioner, prior_variances
 
@@ -195,11 +195,14 @@ class SGLD(MCMCKernel):
             return SGLDState(jnp.array(0), z, energy, grad, step, ~jnp.isfinite(energy), rng_key)
 
         state = (init_one if single else jax.vmap(init_one))(init_params, rng_key, key_batch)
-        return self._raise_if_diverging(state)
+        _raise_where(jnp.any(state.diverging), raise_bad_start)
+        return state
 
     def sample(self, state, model_args, model_kwargs):
         """One Langevin step of every chain in `state`; a divergence raises."""
-        return self._raise_if_diverging(self.step(state, model_args, model_kwargs))
+        state = self.step(state, model_args, model_kwargs)
+        _raise_where(jnp.any(state.diverging), raise_divergence, jnp.max(state.i), jnp.max(state.step_size))
+        return state
 
     def step(self, state, model_args=(), model_kwargs=None):
         """One Langevin step without the raise: a diverging chain stays put, with ``diverging`` set."""
@@ -284,15 +287,22 @@ class SGLD(MCMCKernel):
         )
         return SGLDState(state.i + keep, z, energy, grad, step, ~keep, rng_key)
 
-    def _raise_if_diverging(self, state):
-        jax.lax.cond(
-            jnp.any(state.diverging),
-            lambda i, step: io_callback(raise_divergence, None, i, step),
-            lambda i, step: None,
-            jnp.max(state.i),
-            jnp.max(state.step_size),
-        )
-        return state
+
+def _raise_where(condition, callback, *args) -> None:
+    """Call the raising `callback` where `condition` holds: at once, or from compiled code on the host."""
+    if not_jax_tracer(condition):
+        if condition:
+            callback(*args)
+    else:
+        jax.lax.cond(condition, lambda *args: io_callback(callback, None, *args), lambda *args: None, *args)
+
+
+def raise_bad_start() -> None:
+    """Raise ``ValueError`` for initial values outside the finite numbers."""
+    raise ValueError(
+        "init_params (or the initial draw) give SGLD a potential energy that is not finite; check the data, the "
+        "prior's scales and init_params."
+    )
 
 
 def raise_divergence(i, step_size) -> None:

@@ -573,10 +573,21 @@ def test_a_diverging_chain_stays_at_its_last_finite_state():
     assert int(stopped.i) == int(state.i)
 
 
-def test_a_non_finite_start_is_a_divergence():
-    with pytest.raises(Exception, match="step_size"):
-        jax.block_until_ready(
-            SGLD(potential_fn=gaussian, step_size=0.1).init(jax.random.key(0), 0, jnp.array([np.nan]))
+def test_a_start_without_finite_energy_is_named(small_network, small_data):
+    kernel = SGLD(potential_fn=lambda z: jnp.sum(jnp.log(z)), step_size=0.1)
+    with pytest.raises(ValueError, match=r"init_params .* potential energy that is not finite"):
+        kernel.init(jax.random.key(0), 1, jnp.array([-1.0]))
+    huge = {"w": jnp.full((2, 8, 5), 1e30), "a": jnp.full((2, 8), 1e30)}
+    with pytest.raises(ValueError, match=r"init_params .* potential energy that is not finite"):
+        sample(
+            small_network,
+            small_data,
+            SGLD(step_size=0.1),
+            jax.random.key(0),
+            num_warmup=1,
+            num_samples=1,
+            num_chains=2,
+            init_params=huge,
         )
 
 
