@@ -18,8 +18,8 @@ import xarray as xr
 from analysis.diagnose import Diagnosis, diagnose
 from analysis.order_parameters import order_parameters
 from analysis.schemes import SCHEMES, check_scheme, default_schemes
+from inference.problem import check_problem
 from inference.progress import ProgressCallback
-from inference.sampling import check_problem
 from models import Dataset, TwoLayerNetwork, checks
 
 COLUMNS = (

@@ -14,6 +14,7 @@ from numpyro.infer.util import log_density
 
 from inference.datatree import build_tree
 from inference.guides import MeanFieldGuide
+from inference.problem import check_problem
 from inference.progress import ProgressCallback, progress_callback
 from inference.tracing import TRACE_LOCK
 from models import Dataset, TwoLayerNetwork, checks
@@ -223,17 +224,11 @@ def _draw(guide, params, keys, x, y):
 def _check_arguments(
     network, data, guide, num_steps, num_restarts, num_particles, learning_rate, num_draws, subsample_size
 ):
-    for name, value, kind in (("network", network, TwoLayerNetwork), ("data", data, Dataset)):
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}.")
+    check_problem(network, data)
     if not isinstance(guide, MeanFieldGuide):
         raise ValueError(
             "guide must be an instance such as MeanFieldGuide() or MeanFieldARDGuide(), "
             f"got {guide if isinstance(guide, type) else type(guide).__name__}."
-        )
-    if data.input_dim != network.input_dim:
-        raise ValueError(
-            f"data must have input_dim={network.input_dim} columns like the network, got {data.input_dim}."
         )
     checks.whole("num_steps", num_steps, 1)
     checks.whole("num_restarts", num_restarts, 1)

@@ -11,6 +11,7 @@ from numpyro.infer.mcmc import MCMCKernel
 
 from inference.chains import run_chains
 from inference.datatree import build_tree
+from inference.problem import check_problem
 from inference.progress import ProgressCallback, progress_callback
 from inference.sgld import SGLD
 from inference.starts import start_params
@@ -153,20 +154,6 @@ def sample(
         sample_stats=sample_stats,
         extra_attributes={"start": start},
     )
-
-
-def check_problem(network: TwoLayerNetwork, data: Dataset) -> None:
-    """``ValueError`` unless `data` fits `network`."""
-    if not isinstance(network, TwoLayerNetwork):
-        raise ValueError(f"network must be a TwoLayerNetwork, got {type(network).__name__}.")
-    if not isinstance(data, Dataset):
-        raise ValueError(
-            f"data must be a Dataset, got {type(data).__name__}; use teacher.sample(...) or Dataset.from_arrays(...)."
-        )
-    if data.input_dim != network.input_dim:
-        raise ValueError(
-            f"network.input_dim={network.input_dim} must equal the data's number of inputs, {data.input_dim}."
-        )
 
 
 def check_init_params(

@@ -203,7 +203,7 @@ def call(**changed):
     ("changed", "message"),
     [
         ({"network": lambda x: None}, "network must be a TwoLayerNetwork"),
-        ({"network": TwoLayerNetwork(input_dim=7, width=8, kappa=0.1)}, "input_dim=7 columns"),
+        ({"network": TwoLayerNetwork(input_dim=7, width=8, kappa=0.1)}, "input_dim=7 must equal"),
         ({"data": (DATA.x, DATA.y)}, "data must be a Dataset"),
         ({"guide": MeanFieldGuide}, "guide must be an instance"),
         ({"guide": MeanFieldARDGuide()}, "MeanFieldARDGuide covers"),
