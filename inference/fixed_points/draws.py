@@ -10,6 +10,7 @@ from inference.fixed_points.directions import DirectionNodes, deviation_directio
 from inference.fixed_points.equations import PrecisionPrior
 from inference.fixed_points.neuron_density import radial_law, radial_moments
 from inference.fixed_points.parity import ParityProblem
+from inference.fixed_points.radial import Radial
 from inference.fixed_points.relu import parity_overlap
 from inference.fixed_points.solution import Solution
 
@@ -48,7 +49,8 @@ class NeuronSampler:
         problem, n = self.problem, self.problem.width
         directions = self._directions(rng, num_draws * n)
         v = np.exp(self._log_squared_norms(rng, directions))
-        w, a = self._neurons(rng, directions, v)
+        w = self._weights(rng, directions, v)
+        a = self._readouts(rng, w, v)
         networks = {"w": w.reshape(num_draws, n, problem.input_dim), "a": a.reshape(num_draws, n)}
         if self.prior is not None:
             rho = np.full(problem.input_dim, self.solution.parameters.rho_rest)
@@ -77,8 +79,15 @@ class NeuronSampler:
         omega, log_density = deviation_directions(rng.random((num, grid.degree - 2)), grid.degree)
         x, z = grid.x[row] + grid.x_step * rng.random(num), grid.z[column] + grid.z_step * rng.random(num)
         nodes = nodes_at(grid, omega, log_density, x, z, cell)
-        log_weight = radial_moments(self.problem, self.solution.parameters, nodes)[0]
-        return nodes, log_weight - np.log(self._cell_mass[cell])
+        return nodes, self._log_weight(nodes) - np.log(self._cell_mass[cell])
+
+    def _log_weight(self, nodes: DirectionNodes) -> np.ndarray:
+        """Log density of directions, the radius integrated out, up to a constant."""
+        return radial_moments(self.problem, self.solution.parameters, nodes)[0]
+
+    def _radial_law(self, nodes: DirectionNodes, part: slice) -> Radial:
+        """The law of R² at the directions `nodes`[`part`]."""
+        return radial_law(self.problem, self.solution.parameters, nodes, part)
 
     def _directions(self, rng: np.random.Generator, num: int) -> DirectionNodes:
         """`num` independent directions, by rejection."""
@@ -108,9 +117,9 @@ class NeuronSampler:
         out = np.empty(len(nodes))
         for start in range(0, len(nodes), 4096):
             part = slice(start, start + 4096)
-            law = radial_law(self.problem, self.solution.parameters, nodes, part)
+            law = self._radial_law(nodes, part)
             log_v = law.log_mode[:, None] + law.width[:, None] * offsets
-            log_density = law.log_density(self.problem, log_v)
+            log_density = law.log_density(log_v)
             cumulative = np.exp(log_density - log_density.max(axis=1, keepdims=True)).cumsum(axis=1)
             cumulative /= cumulative[:, -1:]
             index = (cumulative < rng.random((len(log_v), 1))).sum(axis=1)
@@ -118,22 +127,23 @@ class NeuronSampler:
             out[part] = law.log_mode + law.width * (offsets[index] + 0.1 * jitter)
         return out
 
-    def _neurons(
-        self, rng: np.random.Generator, nodes: DirectionNodes, v: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (n, d) and readouts (n,) from directions in the sorted positive orthant and R² (n,)."""
-        problem, m = self.problem, self.solution.parameters.order_parameter
-        radius = np.sqrt(v)
+    def _weights(self, rng: np.random.Generator, nodes: DirectionNodes, v: np.ndarray) -> np.ndarray:
+        """Weights (n, d) from directions in the sorted positive orthant and R² (n,)."""
+        problem, radius = self.problem, np.sqrt(v)
         relevant = rng.permuted(nodes.relevant_weights, axis=1) * radius[:, None]
         relevant *= rng.choice([-1.0, 1.0], relevant.shape)
-        rest_norm = nodes.rest_norm * radius
         rest = rng.standard_normal((len(v), problem.num_rest))
-        rest *= (rest_norm / np.linalg.norm(rest, axis=1))[:, None]
-        alpha = problem.readout_constant + problem.readout_slope * v
-        overlap = parity_overlap(relevant, rest_norm)
-        beta = (1 - m) * overlap / (problem.kappa**2 * problem.width**problem.gamma)
-        readout = beta / (2 * alpha) + rng.standard_normal(len(v)) / np.sqrt(2 * alpha)
+        rest *= (nodes.rest_norm * radius / np.linalg.norm(rest, axis=1))[:, None]
         weights = np.empty((len(v), problem.input_dim))
         others = np.setdiff1d(np.arange(problem.input_dim), problem.relevant)
         weights[:, list(problem.relevant)], weights[:, others] = relevant, rest
-        return weights, readout
+        return weights
+
+    def _readouts(self, rng: np.random.Generator, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Readouts (n,) given weights (n, d) and R² (n,)."""
+        problem, m = self.problem, self.solution.parameters.order_parameter
+        rest = np.delete(weights, problem.relevant, axis=1)
+        alpha = problem.readout_constant + problem.readout_slope * v
+        overlap = parity_overlap(weights[:, list(problem.relevant)], np.linalg.norm(rest, axis=1))
+        beta = (1 - m) * overlap / (problem.kappa**2 * problem.width**problem.gamma)
+        return beta / (2 * alpha) + rng.standard_normal(len(v)) / np.sqrt(2 * alpha)

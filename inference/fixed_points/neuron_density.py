@@ -12,25 +12,15 @@ below 1e-7. Source of the density: arXiv:2510.15174; the quadrature is beyond th
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import lambertw
 
 from inference.fixed_points.directions import DirectionNodes
 from inference.fixed_points.parity import ParityProblem
+from inference.fixed_points.radial import Radial, radial_offsets
 
 _CHUNK = 4096  # nodes at a time, so that the arrays of the radial rule stay in cache
-
-
-def _offsets(input_dim: int) -> np.ndarray:
-    # In widths. At zero drive log v has density exp(-(d/2)(e^x - 1 - x)) about its mode: cut where it is e^-16.
-    # It is skewed, the more so at small d, which makes the rule converge later than for a Gaussian.
-    depth = 32 / input_dim
-    left = (depth + 1 + lambertw(-math.exp(-depth - 1)).real) * math.sqrt(input_dim / 2)
-    step = min(0.8, 0.35 * math.sqrt(input_dim / 2))
-    return np.arange(-left, 5.7, step)
 
 
 @dataclass(frozen=True)
@@ -59,52 +49,12 @@ class Parameters:
         return cls(float(vector[0]), *(float(value) for value in np.exp(vector[1:])))
 
 
-@dataclass(frozen=True)
-class Radial:
-    """The law of v = R² at each of n directions: modes and widths of log v."""
-
-    energy: np.ndarray  # A = ρ_S c² + ρ_⊥ (1-c²)
-    drive: np.ndarray  # B = b (1-m)² J_t²
-    log_mode: np.ndarray
-    width: np.ndarray
-
-    def log_density(self, problem: ParityProblem, log_v: np.ndarray) -> np.ndarray:
-        """Log density of log v (n, r), up to the direction's constant: v^(d/2) α^(-1/2) exp(-A v/2 + B v/α)."""
-        v = np.exp(log_v)
-        alpha = problem.readout_constant + problem.readout_slope * v
-        exponent = self.drive[:, None] * v / alpha - 0.5 * self.energy[:, None] * v
-        return 0.5 * problem.input_dim * log_v - 0.5 * np.log(alpha) + exponent
-
-
 def radial_law(problem: ParityProblem, parameters: Parameters, nodes: DirectionNodes, part: slice) -> Radial:
-    """Mode and width of log v at the directions `nodes`[`part`].
-
-    The derivative of the log density times v, F = d/2 - A v/2 - a1 v/(2α) + B a0 v/α², has one root for d > 1
-    (F/v decreases), which lies between (d-1)/A and (d + B/(2 a1))/A: bracketed Newton in log v.
-    """
-    d, a0, a1 = problem.input_dim, problem.readout_constant, problem.readout_slope
+    """The law of v at the directions `nodes`[`part`]: A = ρ_S c² + ρ_⊥ (1-c²), B = b (1-m)² J_t²."""
     energy = parameters.rho_relevant * nodes.relevant_fraction[part]
     energy = energy + parameters.rho_rest * nodes.rest_norm[part] ** 2
     drive = problem.drive * (1 - parameters.order_parameter) ** 2 * nodes.overlap_squared[part]
-    low, high = np.log((d - 1) / energy), np.log((d + drive / (2 * a1)) / energy)
-    x = low
-    for _ in range(60):
-        v = np.exp(x)
-        alpha = a0 + a1 * v
-        pull = drive * a0 * v / alpha**2
-        force = 0.5 * d - 0.5 * energy * v - 0.5 * a1 * v / alpha + pull
-        slope = -0.5 * energy * v - 0.5 * a0 * a1 * v / alpha**2 + pull * (a0 - a1 * v) / alpha
-        low, high = np.where(force > 0, x, low), np.where(force > 0, high, x)
-        step = x - force / np.minimum(slope, -1e-300)
-        new = np.where((slope < 0) & (step > low) & (step < high), step, 0.5 * (low + high))
-        # A rough mode is enough: the rule's step and reach do not depend on its centre.
-        moved, x = np.abs(new - x).max(), new
-        if moved < 1e-2:
-            break
-    v = np.exp(x)
-    alpha = a0 + a1 * v
-    curvature = 0.5 * d - 0.5 * (a1 * v / alpha) ** 2 + 2 * drive * a0 * a1 * v**2 / alpha**3
-    return Radial(energy, drive, x, curvature**-0.5)
+    return Radial.find(problem.input_dim, energy, drive, problem.readout_constant, problem.readout_slope)
 
 
 def radial_moments(problem: ParityProblem, parameters: Parameters, nodes: DirectionNodes) -> np.ndarray:
@@ -119,8 +69,8 @@ def radial_moments(problem: ParityProblem, parameters: Parameters, nodes: Direct
     for start in range(0, len(nodes), _CHUNK):
         part = slice(start, start + _CHUNK)
         law = radial_law(problem, parameters, nodes, part)
-        log_v = law.log_mode[:, None] + law.width[:, None] * _offsets(problem.input_dim)
-        log_density = law.log_density(problem, log_v)
+        log_v = law.log_mode[:, None] + law.width[:, None] * radial_offsets(problem.input_dim)
+        log_density = law.log_density(log_v)
         peak = log_density.max(axis=1)
         weight = np.exp(log_density - peak[:, None])
         total = weight.sum(axis=1)

@@ -59,7 +59,9 @@ class ParityProblem:
         return self.width ** (1 - 2 * self.gamma) / self.kappa**2
 
 
-def parity_problem(network: TwoLayerNetwork, teacher, theory: str, prior: type[WeightPrior]) -> ParityProblem:
+def parity_problem(
+    network: TwoLayerNetwork, teacher, theory: str, *priors: type[WeightPrior]
+) -> ParityProblem:
     """The constants of `network` on `teacher`, or a ``ValueError`` that says what `theory` covers.
 
     Parameters
@@ -68,8 +70,8 @@ def parity_problem(network: TwoLayerNetwork, teacher, theory: str, prior: type[W
         A ReLU network without biases and a :class:`models.SparseParity` of even degree k < d.
     theory
         Its public name, for the messages.
-    prior
-        The class of prior that the theory is about.
+    priors
+        The classes of prior that the theory is about.
     """
     _check_teacher(teacher, theory)
     if not isinstance(network, TwoLayerNetwork):
@@ -81,10 +83,9 @@ def parity_problem(network: TwoLayerNetwork, teacher, theory: str, prior: type[W
         )
     if network.bias:
         raise ValueError(f"bias must be False: {theory} on population parity covers networks without biases.")
-    if not isinstance(network.prior, prior):
-        raise ValueError(
-            f"prior must be models.{prior.__name__} for {theory}, got {type(network.prior).__name__}."
-        )
+    if not isinstance(network.prior, priors):
+        names = " or ".join(f"models.{prior.__name__}" for prior in priors)
+        raise ValueError(f"prior must be {names} for {theory}, got {type(network.prior).__name__}.")
     if teacher.input_dim != network.input_dim:
         raise ValueError(
             f"teacher.input_dim must equal network.input_dim={network.input_dim}, got {teacher.input_dim}."

@@ -10,6 +10,7 @@ Beyond the paper (arXiv:2510.15174), which evaluates these averages by sampling.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -127,14 +128,31 @@ def mode_powers(relevant_weights: ArrayLike, rest_norm: ArrayLike, max_order: in
     w, s = np.asarray(relevant_weights, dtype=float), np.asarray(rest_norm, dtype=float)
     k = w.shape[-1]
     patterns = sign_patterns(k)
-    walsh = np.array([patterns[:, subset == -1].prod(axis=1) for subset in patterns], dtype=float) / 2**k
     size = (patterns == -1).sum(axis=1)
     by_size = (size[:, None] == np.arange(k + 1)).astype(float)
     u = w @ patterns.T
     powers = np.empty((len(w), k + 1, max_order + 1))
     for j in range(max_order + 1):
-        powers[:, :, j] = (hermite_mode(j, u, s[:, None]) @ walsh.T) ** 2 @ by_size
+        powers[:, :, j] = _walsh_transform(hermite_mode(j, u, s[:, None])) ** 2 @ by_size
     return powers
+
+
+@lru_cache(maxsize=16)
+def _characters(degree: int) -> np.ndarray:
+    """χ_T(σ), (2^k, 2^k), both axes in the order of `sign_patterns`; symmetric."""
+    patterns = sign_patterns(degree)
+    return np.array([patterns[:, subset == -1].prod(axis=1) for subset in patterns], dtype=float)
+
+
+def _walsh_transform(values: np.ndarray) -> np.ndarray:
+    """2^-k Σ_σ χ_T(σ) values(σ) for every T, (n, 2^k).
+
+    The matrix of characters is a Kronecker product: one half of the relevant inputs, then the other.
+    """
+    k = values.shape[-1].bit_length() - 1
+    low, high = _characters(k // 2), _characters(k - k // 2)
+    first = (values.reshape(-1, len(low)) @ low).reshape(-1, len(high), len(low))
+    return (high @ first).reshape(values.shape) / values.shape[-1]
 
 
 def parity_overlap_binary(weights: ArrayLike, degree: int, num_nodes: int = 200_000) -> float:

@@ -162,6 +162,8 @@ class LearningCurve:
         m = λ_target/(λ_target + κ̃).
     mse_mean, mse_draw
         Test error of the posterior mean, and of one draw.
+    amplification
+        E0, 1 at P = ∞.
     """
 
     effective_ridge: float
@@ -169,6 +171,21 @@ class LearningCurve:
     order_parameter: float
     mse_mean: float
     mse_draw: float
+    amplification: float
+
+    @classmethod
+    def at_ridge(
+        cls, spectrum: Spectrum, ridge: float, num_data: int | None, residual: float = 0.0
+    ) -> LearningCurve:
+        """The figures of :func:`learning_curve` at a given κ̃."""
+        value, multiplicity = spectrum.eigenvalues, spectrum.multiplicities
+        amplification = 1.0
+        if num_data is not None:
+            amplification = 1 / (1 - float((multiplicity * (value / (value + ridge)) ** 2).sum()) / num_data)
+        m = spectrum.target / (spectrum.target + ridge)
+        mse_mean = amplification * (1 - m) ** 2
+        variance = float((multiplicity * value * ridge / (value + ridge)).sum()) + spectrum.tail
+        return cls(ridge, residual, m, mse_mean, mse_mean + variance, amplification)
 
 
 def learning_curve(spectrum: Spectrum, kappa: float, num_data: int | None) -> LearningCurve:
@@ -192,7 +209,7 @@ def learning_curve(spectrum: Spectrum, kappa: float, num_data: int | None) -> Le
     def degrees_of_freedom(ridge):
         return float((multiplicity * value / (value + ridge)).sum() + spectrum.tail / ridge)
 
-    ridge, residual, amplification = kappa**2, 0.0, 1.0
+    ridge, residual = kappa**2, 0.0
     if num_data is not None:
 
         def excess(log_ridge):
@@ -204,8 +221,4 @@ def learning_curve(spectrum: Spectrum, kappa: float, num_data: int | None) -> Le
         high = math.log(kappa**2 + trace / num_data) + 1e-9
         root = brentq(excess, math.log(kappa**2), high, xtol=1e-13, rtol=1e-14)
         ridge, residual = math.exp(root), abs(excess(root))
-        amplification = 1 / (1 - float((multiplicity * (value / (value + ridge)) ** 2).sum()) / num_data)
-    m = spectrum.target / (spectrum.target + ridge)
-    mse_mean = amplification * (1 - m) ** 2
-    variance = float((multiplicity * value * ridge / (value + ridge)).sum()) + spectrum.tail
-    return LearningCurve(ridge, residual, m, mse_mean, mse_mean + variance)
+    return LearningCurve.at_ridge(spectrum, ridge, num_data, residual)

@@ -1,0 +1,449 @@
+"""AdaptiveKernel on sparse parity: published values, an independent oracle, limits, branches."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import multivariate_normal
+
+from inference.fixed_points import NNGP, AdaptiveKernel, MeanField
+from inference.fixed_points.continuation import trace
+from inference.fixed_points.directions import Resolution, default_resolution, direction_nodes
+from inference.fixed_points.kernel_density import KernelState, kernel_averages
+from inference.fixed_points.kernel_equations import KernelEquations
+from inference.fixed_points.kernel_modes import Modes, mode_nodes
+from inference.fixed_points.neuron_density import Parameters, averages
+from inference.fixed_points.parity import parity_problem
+from inference.fixed_points.relu import mode_powers, parity_overlap
+from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork
+
+
+def solve(input_dim, degree, width, kappa, num_data=None, start="prior", theory=None, **options):
+    network = TwoLayerNetwork(input_dim=input_dim, width=width, kappa=kappa, **options)
+    teacher = SparseParity(input_dim, degree)
+    return (theory or AdaptiveKernel()).solve(network, teacher, num_data=num_data, start=start)
+
+
+@pytest.mark.parametrize(
+    ("num_data", "m", "mse"),
+    [(None, 0.9406, 0.0277), pytest.param(10_000, 0.9353, 0.0296, marks=pytest.mark.slow)],
+)
+def test_published_values_at_degree_four(num_data, m, mse):
+    point = solve(35, 4, 512, 0.005, num_data)
+    assert point.converged
+    assert point.order_parameter == pytest.approx(m, abs=1e-3)
+    assert point.test_mse == pytest.approx(mse, rel=0.01)
+    assert point.error < 1e-4
+    assert point.test_mse_error < 1e-5
+    assert point.effective_sample_size > 1000
+
+
+ISOTROPIC = [
+    (0.1, 300, 0.08, 1.06),
+    (0.07, 300, 0.28, 0.69),
+    (0.05, 300, 0.57, 0.31),
+    (0.03, 300, 0.81, 0.117),
+    (0.07, 3000, 0.322, 0.61),
+    (0.05, 3000, 0.615, 0.26),
+]
+WITH_ARD = [(0.15, 300, 0.04, 1.18), (0.12, 300, 0.55, 0.45), (0.1, 300, 0.72, 0.30), (0.05, 300, 0.93, 0.12)]
+
+
+@pytest.mark.parametrize(
+    ("prior", "kappa", "num_data", "m", "mse"),
+    [(Isotropic(), *row) for row in ISOTROPIC] + [(ARD(), *row) for row in WITH_ARD],
+)
+def test_published_values_at_degree_two(prior, kappa, num_data, m, mse):
+    # Printed to two figures from a rougher quadrature, so that the last is not to be trusted.
+    point = solve(16, 2, 64, kappa, num_data, prior=prior)
+    assert point.converged
+    assert point.order_parameter == pytest.approx(m, abs=0.013)
+    assert point.test_mse == pytest.approx(mse, rel=0.03)
+
+
+def monte_carlo(d, k, width, kappa, num_data, gamma, scales, order=4, prior=None, num=400_000):
+    """The equations as they stand, with neurons drawn in R^d from a wide Gaussian and reweighted to the prior.
+
+    Plain damped iteration round a bisection for λ_k0. Returns m, the test error and the standard error of m from
+    eight batches, each solved on its own.
+    """
+    weight_scale, readout_scale = scales
+    coupling = readout_scale**2 / width ** (2 * gamma)
+    multiplicity = np.array(
+        [[math.comb(k, i) * math.comb(d - k, j) for j in range(order + 1)] for i in range(k + 1)]
+    )
+    results = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        wide = 1.6 * weight_scale / math.sqrt(d)
+        w = wide * rng.standard_normal((num // 8, d))
+        rest, squares = np.linalg.norm(w[:, k:], axis=1), w**2
+        q = mode_powers(w[:, :k], rest, order)
+        tail = 0.5 * squares.sum(axis=1) - q.sum(axis=(1, 2))
+        rho = np.full(2, d / weight_scale**2)
+        value, ridge = np.full((k + 1, order + 1), 1e-4), kappa**2
+
+        def density(log_target, value, ridge, rho, q=q, tail=tail, squares=squares, wide=wide):
+            inverse = 1 / (ridge + value)
+            inverse[k, 0] = 1 / (ridge + math.exp(log_target))
+            G = (q * inverse).sum(axis=(1, 2)) + tail / ridge
+            B2 = q[:, k, 0] * inverse[k, 0] ** 2
+            log_p = -0.5 * np.log1p(coupling * G) + 0.5 * coupling * B2 / (1 + coupling * G)
+            log_p += 0.5 * (squares / wide**2).sum(axis=1)
+            log_p -= 0.5 * (rho[0] * squares[:, :k].sum(axis=1) + rho[1] * squares[:, k:].sum(axis=1))
+            p = np.exp(log_p - log_p.max())
+            return p / p.sum()
+
+        for _ in range(60):
+            state = (value, ridge, rho)
+            log_target = brentq(
+                lambda x, s=state, q=q: math.log(width * coupling * density(x, *s) @ q[:, k, 0]) - x, -25, 5
+            )
+            p = density(log_target, *state)
+            new = width * coupling * np.einsum("n,nij->ij", p, q) / np.maximum(multiplicity, 1)
+            unresolved, new_ridge, new_rho = width * coupling * p @ tail, kappa**2, rho
+            if num_data is not None:
+
+                def excess(log_r, new=new, unresolved=unresolved):
+                    r = math.exp(log_r)
+                    freedom = (multiplicity * new / (new + r)).sum() + unresolved / r
+                    return freedom / num_data + kappa**2 / r - 1
+
+                new_ridge = math.exp(brentq(excess, math.log(kappa**2), 5))
+            if prior is not None:
+                second = [p @ squares[:, :k].mean(axis=1), p @ squares[:, k:].mean(axis=1)]
+                shape, rate = prior.shape, prior.rate_for(d)
+                new_rho = (shape + width / 2) / (rate + width / 2 * np.array(second))
+            change = np.abs(np.log((new + 1e-15) / (value + 1e-15))).max() + np.abs(new_rho / rho - 1).max()
+            value, ridge, rho = new, 0.5 * (ridge + new_ridge), np.sqrt(rho * new_rho)
+            if change < 1e-5:
+                break
+        m = value[k, 0] / (ridge + value[k, 0])
+        amplification = 1.0
+        if num_data is not None:
+            amplification = num_data / (num_data - (multiplicity * (value / (value + ridge)) ** 2).sum())
+        variance = (multiplicity * value * ridge / (value + ridge)).sum() + unresolved
+        results.append((m, amplification * (1 - m) ** 2 + variance))
+    results = np.array(results)
+    return results.mean(axis=0), results.std(axis=0, ddof=1) / math.sqrt(8)
+
+
+@pytest.mark.parametrize(
+    ("kappa", "num_data", "gamma", "scales", "prior"),
+    [
+        (0.15, 40, 0.5, (1.0, 1.0), None),
+        (0.25, None, 0.4, (1.3, 0.8), None),
+        (0.3, 60, 0.5, (1.0, 1.0), ARD(4.0)),
+    ],
+)
+def test_against_importance_sampling(kappa, num_data, gamma, scales, prior):
+    d, k, width = 6, 2, 8
+    expected, error = monte_carlo(d, k, width, kappa, num_data, gamma, scales, prior=prior, num=80_000)
+    chosen = prior or Isotropic(scales[0])
+    point = solve(d, k, width, kappa, num_data, gamma=gamma, prior=chosen, readout_scale=scales[1])
+    assert point.converged
+    assert 0.05 < point.order_parameter < 0.95
+    # Eight batches: a Student t with 7 degrees of freedom.
+    assert abs(point.order_parameter - expected[0]) < 5 * error[0]
+    assert abs(point.test_mse - expected[1]) < 5 * error[1]
+    assert error[0] < 0.02
+
+
+def test_density_of_one_neuron_is_the_exact_conditional():
+    # Evidence ratios by brute force against the determinant lemma, Ā built from the other neurons.
+    rng = np.random.default_rng(0)
+    num_data, d, others, kappa, coupling = 12, 5, 6, 0.3, 0.4
+    x = rng.choice([-1.0, 1.0], (num_data, d))
+    y = x[:, :2].prod(axis=1)
+    background = np.maximum(rng.standard_normal((others, d)) @ x.T, 0)
+    partial = kappa**2 * num_data * np.eye(num_data) + coupling * background.T @ background
+    brute, formula = [], []
+    for w in rng.standard_normal((6, d)):
+        phi = np.maximum(w @ x.T, 0)
+        evidence = multivariate_normal(np.zeros(num_data), partial + coupling * np.outer(phi, phi))
+        brute.append(evidence.logpdf(y))
+        g, b = phi @ np.linalg.solve(partial, phi), phi @ np.linalg.solve(partial, y)
+        formula.append(-0.5 * math.log1p(coupling * g) + 0.5 * coupling * b**2 / (1 + coupling * g))
+    assert np.allclose(np.diff(brute), np.diff(formula), rtol=1e-10)
+
+
+def test_frozen_background_is_the_mean_field_density():
+    # λ = 0 in G and κ̃ = κ²: G = Σ/κ², and B = (1-m) J/κ² as in MF.
+    network, teacher = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05), SparseParity(16, 2)
+    problem = parity_problem(network, teacher, "AdaptiveKernel", Isotropic)
+    nodes = mode_nodes(2, 16, 0, default_resolution(2), 4)
+    state = KernelState(np.zeros(len(nodes.modes)), 0.0, 0.05**2, 16.0, 16.0)
+    kernel = kernel_averages(1 / 64, 16, state, [nodes])
+    plain = averages(problem, Parameters(0.0, 16.0, 16.0), [nodes.directions])
+    assert np.allclose(kernel.node_weights[0], plain.node_weights[0], rtol=1e-9, atol=1e-14)
+    assert np.allclose(kernel.mean[0, -2:], plain.mean[0, 1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("degree", "prior", "num_data"), [(2, ARD(), 300), (4, Isotropic(), None)])
+def test_jacobian_is_the_derivative(degree, prior, num_data):
+    network = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05, prior=prior)
+    problem = parity_problem(network, SparseParity(16, degree), "AdaptiveKernel", Isotropic, ARD)
+    equations = AdaptiveKernel()._equations(network, problem, num_data)
+    nodes = [mode_nodes(degree, 16, 0, default_resolution(degree, coarse=True), 4)]
+    rng = np.random.default_rng(0)
+    state = KernelState(0.05 / equations.modes.multiplicities, 0.1, 0.004, 9.0, 14.0)
+    theta = equations.theta(state) + 0.1 * rng.standard_normal(len(equations.theta(state)))
+    _, jacobian, noise = equations.system(theta, math.log(0.05), nodes)
+    direction, step = rng.standard_normal(len(theta)), 1e-5
+    ahead, behind = (equations.system(theta + s * direction, math.log(0.05), nodes)[0] for s in (step, -step))
+    assert np.allclose((ahead - behind) / (2 * step), jacobian @ direction, atol=1e-5)
+    ahead, behind = (equations.system(theta, math.log(0.05) + s, nodes)[0] for s in (step, -step))
+    assert np.allclose((ahead - behind) / (2 * step), noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_data", [None, 300])
+def test_infinite_width_is_the_nngp(num_data):
+    gap = []
+    for width in (10**6, 10**7):
+        network, teacher = TwoLayerNetwork(input_dim=16, width=width, kappa=0.05), SparseParity(16, 2)
+        limit = NNGP().solve(network, teacher, num_data=num_data)
+        point = AdaptiveKernel().solve(network, teacher, num_data=num_data)
+        gap.append(abs(point.order_parameter - limit.order_parameter))
+    assert gap[1] < 1e-5
+    assert point.test_mse == pytest.approx(limit.test_mse, abs=1e-5)
+    assert point.effective_ridge == pytest.approx(0.05**2 if num_data is None else 0.003, rel=0.1)
+    assert point.relevance_ratio == pytest.approx(1.0, abs=1e-4)
+
+
+def test_large_noise_leaves_nothing_learned():
+    point = solve(16, 2, 64, 50.0, 300, prior=ARD())
+    assert 0 < point.order_parameter < 1e-5
+    assert point.test_mse_mean == pytest.approx(1.0, abs=1e-4)
+    assert point.test_mse == pytest.approx(1.5, abs=2e-2)
+    assert point.relevance_ratio == pytest.approx(1.0, abs=1e-3)
+
+
+def test_stiff_ard_is_isotropic():
+    stiff = solve(16, 2, 64, 0.05, 300, prior=ARD(shape=1e8))
+    plain = solve(16, 2, 64, 0.05, 300)
+    assert stiff.order_parameter == pytest.approx(plain.order_parameter, abs=1e-5)
+    assert stiff.test_mse == pytest.approx(plain.test_mse, abs=1e-5)
+    assert stiff.precisions.relevant == pytest.approx(16.0, rel=1e-5)
+
+
+def test_many_data_are_the_population():
+    population = solve(16, 2, 64, 0.05)
+    gaps = [
+        abs(solve(16, 2, 64, 0.05, p).order_parameter - population.order_parameter) for p in (10**4, 10**6)
+    ]
+    assert gaps[1] < 1e-4
+    assert gaps[0] / gaps[1] == pytest.approx(100, rel=0.05)
+    assert population.effective_ridge == pytest.approx(0.05**2, rel=1e-12)
+    assert population.amplification == 1.0
+
+
+def test_adapting_learns_more_than_the_frozen_mean_field():
+    network, teacher = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05), SparseParity(16, 2)
+    assert AdaptiveKernel().solve(network, teacher).order_parameter > (
+        1.5 * MeanField().solve(network, teacher).order_parameter
+    )
+
+
+def test_scales_enter_only_through_their_product():
+    first = solve(16, 2, 64, 0.05, 300, prior=Isotropic(4.0), readout_scale=0.25)
+    second = solve(16, 2, 64, 0.05, 300)
+    assert first.order_parameter == pytest.approx(second.order_parameter, abs=1e-8)
+    assert first.precisions.relevant == 1.0
+
+
+def test_order_of_the_cut_does_not_matter():
+    values = [
+        solve(16, 2, 64, 0.03, 300, theory=AdaptiveKernel(max_order=order)).order_parameter
+        for order in (4, 6, 12)
+    ]
+    assert np.ptp(values) < 1e-5
+
+
+def test_branches_and_folds_of_the_ard_theory():
+    low = solve(16, 2, 64, 0.129, 300, prior=ARD())
+    high = solve(16, 2, 64, 0.129, 300, start="aligned", prior=ARD())
+    assert [b.stable for b in low.branches] == [True, False, True]
+    assert [b.starts for b in low.branches] == [("prior",), (), ("aligned",)]
+    assert all(b.residual < 1e-8 for b in low.branches)
+    assert low.order_parameter == low.branches[0].order_parameter < 0.1
+    assert high.order_parameter == high.branches[2].order_parameter > 0.4
+    assert high.precisions.relevant < low.precisions.relevant < low.precisions.rest
+    # The branches end where they were said to.
+    lower, upper = low.folds
+    assert lower < 0.129 < upper
+    for kappa, count in ((lower * 0.998, 1), (lower * 1.002, 3), (upper * 1.002, 1)):
+        assert len(solve(16, 2, 64, kappa, 300, prior=ARD()).branches) == count
+
+
+def test_plain_iteration_leads_where_the_starts_say():
+    network = TwoLayerNetwork(input_dim=16, width=64, kappa=0.129, prior=ARD())
+    problem = parity_problem(network, SparseParity(16, 2), "AdaptiveKernel", ARD)
+    equations = AdaptiveKernel()._equations(network, problem, 300)
+    nodes = [mode_nodes(2, 16, 0, default_resolution(2, coarse=True), 4)]
+    multiplicities = equations.modes.multiplicities
+    for start, rho in (("prior", 16.0), ("aligned", 0.5)):
+        state = KernelState(0.02 / multiplicities, 0.1, 0.02, rho, 16.0)
+        theta, log_kappa = equations.theta(state), math.log(0.129)
+        for _ in range(1000):
+            step = equations.residuals(theta, log_kappa, equations.average(theta, nodes).pooled()[0])
+            theta = theta + 0.5 * step
+            if np.abs(step).max() < 1e-5:
+                break
+        expected = solve(16, 2, 64, 0.129, 300, start=start, prior=ARD()).order_parameter
+        assert equations.order_parameter(theta) == pytest.approx(expected, abs=1e-3)
+
+
+def test_continuation_goes_round_a_fold():
+    # x² + y² = 1 in the role of F(x, log κ) = 0, from (0, 1) downwards on the side of positive x.
+    def circle(x, y):
+        return x**2 + y**2 - 1, np.diag(2 * x), np.array([2 * y])
+
+    curve = trace(circle, np.array([0.6]), 0.8, lambda point: point.log_kappa < -0.5)
+    assert curve.complete
+    assert curve.folds() == []
+    curve = trace(circle, np.array([0.6]), 0.8, lambda point: point.theta[0] < -0.5)
+    ((value, turn),) = curve.folds()
+    assert value == pytest.approx(-1.0, abs=1e-3)
+    assert turn[0] == pytest.approx(0.0, abs=1e-2)
+    assert [float(x[0]) for x in curve.crossings(-0.9)] == pytest.approx([0.436, -0.436], abs=0.05)
+
+
+CASES = [
+    (16, 2, 64, 0.1, Isotropic(), 300),
+    pytest.param(16, 2, 64, 0.05, ARD(), 300, marks=pytest.mark.slow),
+    pytest.param(3, 2, 64, 0.02, Isotropic(), None, marks=pytest.mark.slow),
+    pytest.param(70, 2, 512, 0.03, ARD(), None, marks=pytest.mark.slow),
+    pytest.param(35, 4, 512, 0.01, Isotropic(), 1000, marks=pytest.mark.slow),
+    pytest.param(12, 6, 128, 0.01, Isotropic(), 500, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("input_dim", "degree", "width", "kappa", "prior", "num_data"), CASES)
+def test_error_estimate_is_honest(monkeypatch, input_dim, degree, width, kappa, prior, num_data):
+    point = solve(input_dim, degree, width, kappa, num_data, "aligned", prior=prior)
+    fine = Resolution(64 if degree == 2 else 512, 1.0)
+
+    def resolution(k, coarse=False):
+        return default_resolution(k, True) if coarse else fine
+
+    monkeypatch.setattr("inference.fixed_points.adaptive_kernel.default_resolution", resolution)
+    better = solve(input_dim, degree, width, kappa, num_data, "aligned", prior=prior)
+    # Three estimates of each, and what double precision leaves.
+    assert abs(better.order_parameter - point.order_parameter) < 3 * (point.error + better.error) + 1e-9
+    assert abs(better.test_mse - point.test_mse) < 3 * (point.test_mse_error + better.test_mse_error) + 1e-9
+    assert point.error < 1e-4
+
+
+@pytest.mark.slow
+def test_error_estimate_over_independent_node_sets(monkeypatch):
+    # Strongly aligned: the scatter over replicates has heavy tails, and eight show what the estimate is worth.
+    module = "inference.fixed_points.adaptive_kernel"
+    monkeypatch.setattr(AdaptiveKernel, "_folds", lambda *_: [])
+    points = []
+    for shift in range(0, 800, 100):
+        monkeypatch.setattr(f"{module}.mode_nodes", lambda k, d, r, *x, s=shift: mode_nodes(k, d, r + s, *x))
+        monkeypatch.setattr(
+            f"{module}.direction_nodes", lambda k, d, r, *x, s=shift: direction_nodes(k, d, r + s, *x)
+        )
+        points.append(solve(35, 4, 512, 0.005, prior=ARD()))
+    for name, error in (("order_parameter", "error"), ("test_mse", "test_mse_error")):
+        values = np.array([getattr(p, name) for p in points])
+        errors = np.array([getattr(p, error) for p in points])
+        # The weighted mean stands for the truth; one in eight may lie outside.
+        truth = np.average(values, weights=errors**-2.0)
+        assert (np.abs(values - truth) < 3 * errors).sum() >= 7
+        assert values.std(ddof=1) < 2 * errors.mean()
+
+
+def test_networks_have_the_density_and_the_readout_posterior():
+    network, teacher = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05, prior=ARD()), SparseParity(16, 2)
+    point = AdaptiveKernel().solve(network, teacher, num_data=300)
+    data = teacher.sample(jax.random.key(0), 300, 500)
+    networks = point.sample_networks(jax.random.key(1), 40, data)
+    assert networks["w"].shape == (40, 64, 16)
+    assert networks["a"].shape == (40, 64)
+    assert networks["rho"].shape == (40, 16)
+    squares = (networks["w"] ** 2).mean(axis=1)
+    relevant, rest = squares[:, :2].mean(axis=1), squares[:, 2:].mean(axis=1)
+    error = relevant.std(ddof=1) / relevant.mean() / math.sqrt(40)
+    assert abs(relevant.mean() / rest.mean() / point.relevance_ratio - 1) < 4 * error + 0.02
+    # The learned kernel of the draws is that of the theory, here in the mode of the parity.
+    w = networks["w"].astype(float)
+    overlap = parity_overlap(w[..., :2], np.linalg.norm(w[..., 2:], axis=-1))
+    learned = (overlap**2).sum(axis=1) / 64
+    assert abs(learned.mean() - point.eigenvalues[2, 0]) < 4 * learned.std(ddof=1) / math.sqrt(40)
+    # m is concave in the kernel, and independent neurons make it fluctuate: the draws lie below the theory.
+    f = np.asarray(network.apply(networks, data.x_test))
+    m = (f * np.asarray(data.y_test)).mean()
+    assert point.order_parameter - 0.12 < m < point.order_parameter
+    again = point.sample_networks(jax.random.key(1), 40, data)
+    assert np.array_equal(networks["w"], again["w"])
+
+
+def test_to_dict_is_strict_json():
+    point = solve(16, 2, 64, 0.129, 300, prior=ARD())
+    record = point.to_dict()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["theory"] == "adaptive-kernel"
+    assert {"effective_ridge", "amplification", "num_data", "test_mse_error", "folds"} <= set(record)
+    assert {"effective_ridge", "amplification"} <= set(record["branches"][0])
+    assert point.eigenvalues[2, 0] / (point.eigenvalues[2, 0] + point.effective_ridge) == pytest.approx(
+        point.order_parameter
+    )
+
+
+def test_modes_add_up_to_the_power():
+    nodes = mode_nodes(4, 16, 0, default_resolution(4, coarse=True), 3)
+    assert np.allclose(nodes.features[:, :-2].sum(axis=1), 0.5)
+    assert nodes.features.min() >= 0
+    modes = Modes.upto(2, 4, 9)
+    assert modes.max_order == 2  # there are no more than d - k
+    assert isinstance(KernelEquations(None, modes, None, 1.0).modes, Modes)
+
+
+PARITY = SparseParity(8, 2)
+DATA = PARITY.sample(jax.random.key(0), 20, 20)
+REFUSED = [
+    ({"activation": "erf"}, PARITY, {}, "activation must be relu"),
+    ({"bias": True}, PARITY, {}, "bias must be False"),
+    ({}, DATA, {}, "teacher must be"),
+    ({}, SparseParity(8, 3), {}, "degree must be even"),
+    ({}, SparseParity(8, 8), {}, "degree must be smaller"),
+    ({}, SparseParity(9, 2), {}, "teacher.input_dim must equal"),
+    ({}, PARITY, {"num_data": 0}, "num_data must be a whole number"),
+    ({}, PARITY, {"start": "cold"}, "start must be one of"),
+]
+
+
+@pytest.mark.parametrize(("changes", "teacher", "options", "message"), REFUSED)
+def test_refused_combinations(changes, teacher, options, message):
+    network = TwoLayerNetwork(**({"input_dim": 8, "width": 16, "kappa": 0.1} | changes))
+    with pytest.raises(ValueError, match=message) as caught:
+        AdaptiveKernel().solve(network, teacher, **options)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_networks_need_the_teachers_data():
+    point = solve(8, 2, 16, 0.1)
+    with pytest.raises(ValueError, match="data must be a models"):
+        point.sample_networks(jax.random.key(0), 1)
+    with pytest.raises(ValueError, match="data must be a models"):
+        point.sample_networks(jax.random.key(0), 1, data=3)
+    other = Dataset(DATA.x, DATA.y, DATA.x_test, DATA.y_test, (2, 3))
+    wide = SparseParity(9, 2).sample(jax.random.key(0), 5, 5)
+    with pytest.raises(ValueError, match="relevant inputs"):
+        point.sample_networks(jax.random.key(0), 1, other)
+    with pytest.raises(ValueError, match="input_dim=8"):
+        point.sample_networks(jax.random.key(0), 1, wide)
+    with pytest.raises(ValueError, match="max_order"):
+        AdaptiveKernel(max_order=0)
+
+
+def test_unreached_tolerance_is_reported():
+    point = solve(8, 2, 16, 0.1, theory=AdaptiveKernel(tolerance=1e-300))
+    assert not point.converged
+    assert point.residual < 1e-8
