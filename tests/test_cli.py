@@ -32,7 +32,7 @@ def run(capsys, *args):
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("theory", ["nngp", "mean-field", "mean-field-ard"])
+@pytest.mark.parametrize("theory", ["nngp", "mean-field", "mean-field-ard", "adaptive-kernel"])
 def test_solve_prints_one_json_object(capsys, theory):
     status, out, _ = run(capsys, "solve", "--theory", theory, *SMALL, "--kappa", 0.3, "--json")
     answer = json.loads(out)
@@ -42,7 +42,37 @@ def test_solve_prints_one_json_object(capsys, theory):
     assert answer["converged"]
 
 
-def test_solve_prints_a_table_and_writes_its_folder(capsys, tmp_path):
+def test_solve_takes_the_adaptive_kernel_s_prior_and_data(capsys):
+    common = [
+        "solve",
+        "--theory",
+        "adaptive-kernel",
+        "--input-dim",
+        8,
+        "--width",
+        16,
+        "--kappa",
+        0.2,
+        "--json",
+    ]
+    answers = []
+    for prior in ("isotropic", "ard"):
+        status, out, _ = run(capsys, *common, "--prior", prior, "--num-data", 200)
+        assert status == 0
+        answers.append(json.loads(out))
+    assert all(answer["num_data"] == 200 and answer["converged"] for answer in answers)
+    assert answers[0]["precisions"]["relevant"] == 8
+    assert answers[1]["precisions"]["relevant"] != 8
+
+
+@pytest.mark.parametrize("theory", ["nngp", "mean-field", "mean-field-ard", "adaptive-kernel"])
+def test_solve_prints_a_table(capsys, theory):
+    status, out, _ = run(capsys, "solve", "--theory", theory, *SMALL, "--kappa", 0.3)
+    assert status == 0
+    assert all(word in out for word in ("order_parameter", "branches", "yes"))
+
+
+def test_solve_writes_its_folder(capsys, tmp_path):
     status, out, _ = run(
         capsys, "solve", "--theory", "mean-field", *SMALL, "--kappa", 0.3, "--out", tmp_path / "a"
     )
@@ -117,6 +147,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["solve", "--theory", "mean-field", "--width", "0"], "width must be a whole number of at least 1"),
         (["solve", "--theory", "mean-field-ard", "--alpha0", "-4"], "shape must be a finite number greater"),
         (["solve", "--theory", "mean-field-ard", "--num-data", "10"], "num_data is for nngp"),
+        (["solve", "--theory", "mean-field", "--prior", "ard"], "prior must be isotropic for mean-field"),
         (["solve", "--theory", "nngp", "--num-data", "0"], "num_data must be a whole number of at least 1"),
         (["compare", "--kappas", "0.1,0.1"], "kappas must be distinct"),
         (["compare", "--priors", "flat"], "prior must be one of isotropic, ard"),

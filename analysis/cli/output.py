@@ -37,13 +37,17 @@ def show_value(value) -> str:
     """A figure as a person would write it; a dash where there is none."""
     if isinstance(value, str):
         return value
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(show_value, value)) or "–"
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return (
             f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
         )
-    return {True: "yes", False: "no"}.get(value, f"{value}") if isinstance(value, bool) else f"{value:,}"
+    return f"{value:,}"
 
 
 class Board:

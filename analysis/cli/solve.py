@@ -9,15 +9,17 @@ import pandas as pd
 import tyro
 
 from analysis.cli.compare import plain
-from analysis.cli.options import OutputOptions, Problem
+from analysis.cli.options import OutputOptions, PriorName, Problem
 from analysis.cli.output import console, show_table
 from analysis.files import write_json
-from inference.fixed_points import NNGP, MeanField, MeanFieldARD
+from inference.fixed_points import NNGP, AdaptiveKernel, MeanField, MeanFieldARD
 
+# Each theory with the priors it covers, its own first.
 THEORIES = {
-    "nngp": (NNGP, "isotropic"),
-    "mean-field": (MeanField, "isotropic"),
-    "mean-field-ard": (MeanFieldARD, "ard"),
+    "nngp": (NNGP, ("isotropic",)),
+    "mean-field": (MeanField, ("isotropic",)),
+    "mean-field-ard": (MeanFieldARD, ("ard",)),
+    "adaptive-kernel": (AdaptiveKernel, ("isotropic", "ard")),
 }
 
 
@@ -25,16 +27,19 @@ THEORIES = {
 class Solve:
     """Solve a fixed-point theory for sparse parity: order parameter, test MSE and every branch."""
 
-    theory: Literal["nngp", "mean-field", "mean-field-ard"]
-    """nngp: infinite width. mean-field: the plain mean field. mean-field-ard: the mean field with the ARD prior."""
+    theory: Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel"]
+    """nngp: infinite width. mean-field: the plain mean field. mean-field-ard: the mean field with the ARD prior.
+    adaptive-kernel: neurons that adapt to the kernel they form together."""
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappa: float = 0.05
     """Noise κ."""
     num_data: int | None = None
-    """Number of training points P for theories that have a finite-P form (nngp); infinite by default."""
+    """Number of training points P for theories with a finite-P form (nngp, adaptive-kernel); infinite by default."""
+    prior: PriorName | None = None
+    """Prior over the hidden weights, for adaptive-kernel: isotropic (default) or ard."""
     start: Literal["prior", "aligned"] = "prior"
-    """Which start's branch to report, where the theory has several (mean-field-ard)."""
+    """Which start's branch to report, where the theory has several (mean-field-ard, adaptive-kernel)."""
 
     def run(self) -> None:
         """Solve, write the folder if one is named, print the answer."""
@@ -63,17 +68,20 @@ class Solve:
 
     def solve(self) -> dict:
         """The fixed point as JSON-able values."""
-        theory, prior = THEORIES[self.theory]
+        theory, priors = THEORIES[self.theory]
+        prior = self.prior or priors[0]
+        if prior not in priors:
+            raise ValueError(f"prior must be {' or '.join(priors)} for {self.theory}, got {prior!r}.")
         network, teacher = self.problem.network(self.kappa, prior), self.problem.teacher()
-        if theory is NNGP:
-            return theory().solve(network, teacher, num_data=self.num_data).to_dict()
+        # NNGP and the plain mean field have one solution: both starts lead there.
+        start = {"start": self.start} if theory in (MeanFieldARD, AdaptiveKernel) else {}
+        if theory in (NNGP, AdaptiveKernel):
+            return theory().solve(network, teacher, num_data=self.num_data, **start).to_dict()
         if self.num_data is not None:
             raise ValueError(
-                f"num_data is for nngp: {self.theory} is a theory of infinite data; leave it out."
+                f"num_data is for nngp and adaptive-kernel: {self.theory} is a theory of infinite data; leave it out."
             )
-        if theory is MeanField:  # its solution is unique: both starts lead there
-            return theory().solve(network, teacher).to_dict()
-        return theory().solve(network, teacher, start=self.start).to_dict()
+        return theory().solve(network, teacher, **start).to_dict()
 
 
 def _flat_precisions(answer: dict) -> dict:
