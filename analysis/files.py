@@ -1,5 +1,6 @@
 """Results on disk: whole files only, written under a temporary name and renamed."""
 
+import errno
 import json
 import os
 import tempfile
@@ -31,11 +32,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     except OSError as error:
         raise ValueError(
-            f"out: cannot write {str(path)!r} ({error.strerror or error}); free some space or name another folder."
+            f"out: cannot write {str(path)!r} ({_reason(error)}); free some space or name another folder."
         ) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    # HDF5 wraps the system's error in a long message of its own.
+    if os.strerror(errno.ENOSPC) in str(error):
+        return os.strerror(errno.ENOSPC)
+    return error.strerror or " ".join(str(error).split())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,7 +68,9 @@ def save_tree(tree: xr.DataTree, path: Path) -> None:
     ...     load_tree(folder + "/run.nc").groups
     ('/',)
     """
-    write_atomically(Path(path), lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf"))
+    # Through memory: HDF5 does not survive a disk that fills up under it.
+    content = tree.to_netcdf(engine="h5netcdf")
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def load_tree(path: Path) -> xr.DataTree:

@@ -1,6 +1,8 @@
 """Files are whole or absent, and foreign files are refused with a sentence."""
 
 import errno
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -45,6 +47,25 @@ def test_an_interrupted_write_leaves_no_temporary_file(tmp_path):
 def test_a_full_device_is_one_sentence():
     with pytest.raises(ValueError, match="out: cannot write"):
         write_text("/dev/full/x/run.txt", "text")
+
+
+def test_a_file_that_outgrows_its_limit_is_one_sentence_and_leaves_nothing(tmp_path):
+    """A limit on the size of files stands in for a disk that fills up while a run is being written."""
+    code = """
+import resource, sys
+import numpy as np, xarray as xr
+from analysis import save_tree
+tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"w": ("draw", np.zeros(100_000))})})
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    save_tree(tree, sys.argv[1])
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "run.nc"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "out: cannot write" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"not netcdf", np.arange(100).tobytes()])
