@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from analysis.order_parameters import group
+from analysis.order_parameters import group, is_independent
 
 # Vehtari et al. (2021) ask R-hat < 1.01 and bulk ESS > 400 of one quantity. The verdict here is on the worst of about
 # fifty, and of fifty quantities in 4 chains of 100 independent draws the worst R-hat has median 1.019.
@@ -87,7 +87,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     False
     """
     functions = functions_of(tree)
-    independent = bool(tree.attrs.get("independent_draws", 0))
+    independent = is_independent(tree)
     table = pd.DataFrame({"mean": _flat(functions.mean()), "sd": _flat(functions.std())})
     messages, r_hat_max, ess_min = [], None, None
     if independent:

@@ -47,7 +47,7 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
     True
     """
     draws = group(tree, "order_parameters")
-    independent = bool(tree.attrs.get("independent_draws", 0))
+    independent = is_independent(tree)
     summary = {name: _mean_and_se(draws[name], independent) for name in draws.data_vars}
     summary["test_mse_draw"] = summary.pop("test_mse")
     summary["test_mse_mean"] = _test_mse_of_mean(tree)
@@ -63,6 +63,11 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset:
             f"tree has no group {name!r}; pass a result of sample(...), fit(...) or a fixed point."
         )
     return tree[name].to_dataset()
+
+
+def is_independent(tree: xr.DataTree) -> bool:
+    """Whether the draws of a result are independent (guides, fixed points) rather than Markov chains."""
+    return bool(tree.attrs.get("independent_draws", 0))
 
 
 def _stack(mean, se) -> xr.DataArray:

@@ -7,7 +7,6 @@ from functools import partial
 
 import jax
 import numpy as np
-import xarray as xr
 from numpyro.infer import NUTS
 
 from inference import SGLD, MeanFieldARDGuide, MeanFieldGuide, fit, sample
@@ -152,8 +151,3 @@ def check_scheme(name: str, network: TwoLayerNetwork, data: Dataset) -> None:
         raise ValueError(
             f"scheme {name!r} does not apply here: {reason}; leave it out or change the problem."
         )
-
-
-def is_independent(tree: xr.DataTree) -> bool:
-    """Whether the draws of a result are independent (guides and fixed points) rather than Markov chains."""
-    return bool(tree.attrs.get("independent_draws", 0))

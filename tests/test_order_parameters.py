@@ -67,6 +67,14 @@ def test_mse_of_the_mean_is_not_that_of_a_draw(draws):
     assert gap == pytest.approx(f.var((0, 1)).mean())
 
 
+def test_jackknife_of_a_nearly_linear_statistic_is_the_standard_error_over_chains():
+    """Near f = 1/2 and y = 1 the MSE of the mean moves as -f, so that its error is that of the mean over chains."""
+    f = 0.5 + 1e-4 * np.random.default_rng(3).normal(size=(4, 50, 1))
+    tree = make_tree(f[..., 0], f, np.ones(1), np.ones((4, 50, 2)), np.array([0]), independent=False)
+    exact = f.mean(1).std(ddof=1) / np.sqrt(4)
+    assert order_parameters(tree).test_mse_mean.sel(estimate="se").item() == pytest.approx(exact, rel=1e-3)
+
+
 def test_relevance_ratio_is_a_ratio_of_means(draws):
     summary = order_parameters(make_tree(*draws, independent=True)).relevance_ratio
     moments = draws[3]

@@ -4,16 +4,16 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 
 import tyro
 
 from analysis import plots
 from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Problem, check_kappas
-from analysis.cli.output import console, progress_board, show_table
+from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
 from analysis.compare import Comparison, compare
-from analysis.files import save_tree, write_atomically, write_json
-from analysis.schemes import check_scheme, default_schemes, is_independent
+from analysis.files import save_tree, write_atomically
+from analysis.order_parameters import is_independent
+from analysis.schemes import check_scheme, default_schemes
 
 _HEADERS = {
     "kappa": "κ",
@@ -83,7 +83,7 @@ class Compare:
             (kappa, prior, problem.network(kappa, prior)) for kappa in self.kappas for prior in self.priors
         ]
         named = [self._schemes(network, data) for _, _, network in jobs]
-        key = jax_key(self.output.seed)
+        key = self.output.key()
         parts = []
         with progress_board(sum(map(len, named))) as board:
             for (kappa, prior, network), names in zip(jobs, named, strict=True):
@@ -121,13 +121,6 @@ class Compare:
         return True
 
 
-def jax_key(seed: int):
-    """The key of the schemes, apart from the key of the data."""
-    import jax
-
-    return jax.random.fold_in(jax.random.key(seed), 1)
-
-
 def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:
     """Write run.nc, table.csv, elpd.csv, settings.json and the figures into `folder`, each file whole."""
     save_tree(comparison.to_tree(), folder / "run.nc")
@@ -135,7 +128,7 @@ def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:
     elpd = comparison.elpd()
     if len(elpd):
         write_atomically(folder / "elpd.csv", lambda path: elpd.to_csv(path))
-    write_json(folder / "settings.json", plain({**settings, "version": version("mean-field-zoo")}))
+    write_settings(folder, settings)
     if figures:
         drawn = {
             "order_parameters": plots.plot_order_parameters(comparison),
@@ -147,13 +140,3 @@ def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:
                 drawn[f"traces-{result.label}"] = plots.plot_function_traces(result.tree, result.label)
         for name, figure in drawn.items():
             write_figure(figure, folder / f"{name}.png")
-
-
-def write_figure(figure, path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
-
-
-def plain(settings: dict) -> dict:
-    """Settings as JSON-able values."""
-    return json.loads(json.dumps(settings, default=str))

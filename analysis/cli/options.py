@@ -126,6 +126,10 @@ class OutputOptions:
         """``ValueError`` for options out of range (a ``__post_init__`` would be worded by the parser)."""
         checks.whole("seed", self.seed, 0)
 
+    def key(self) -> jax.Array:
+        """The key of the schemes, apart from that of the data."""
+        return jax.random.fold_in(jax.random.key(self.seed), 1)
+
     def folder(self, command: str) -> Path:
         """The folder to write to."""
         return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,14 +1,19 @@
 """Printing results: tables for people on standard output, progress and notes on standard error."""
 
+import json
 import math
 import sys
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from analysis.files import write_atomically, write_json
 from inference.progress import rich_progress
 
 
@@ -48,6 +53,17 @@ def show_value(value) -> str:
             f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
         )
     return f"{value:,}"
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def write_settings(folder: Path, settings: dict) -> None:
+    """Write ``settings.json``: the options of a command, and the version that ran it."""
+    settings = {**settings, "version": version("mean-field-zoo")}
+    write_json(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
 
 
 class Board:

@@ -9,11 +9,10 @@ from typing import Literal
 import tyro
 from numpyro.infer import NUTS
 
-from analysis.cli.compare import jax_key, plain, write_figure
 from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem
-from analysis.cli.output import console, progress_board, show_table
+from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
 from analysis.compare import describe_problem, summarise
-from analysis.files import save_tree, write_atomically, write_json
+from analysis.files import save_tree, write_atomically
 from analysis.plots import plot_function_traces
 from analysis.schemes import default_sgld, sgld_thinning
 from inference import SGLD, sample
@@ -58,7 +57,7 @@ class Sample:
                 network,
                 data,
                 self._kernel(network),
-                jax_key(self.output.seed),
+                self.output.key(),
                 num_chains=self.num_chains,
                 **self._steps(),
                 start=self.start,
@@ -69,7 +68,7 @@ class Sample:
         table = result.diagnosis.table.rename_axis("function").reset_index()
         save_tree(tree, folder / "run.nc")
         write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
-        write_json(folder / "settings.json", plain({"command": "sample", **asdict(self)}))
+        write_settings(folder, {"command": "sample", **asdict(self)})
         write_figure(plot_function_traces(tree, result.label), folder / "traces.png")
         notes = console(to_stderr=True)
         if self.output.json:

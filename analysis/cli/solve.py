@@ -8,9 +8,8 @@ from typing import Literal
 import pandas as pd
 import tyro
 
-from analysis.cli.compare import plain
 from analysis.cli.options import OutputOptions, PriorName, Problem
-from analysis.cli.output import console, show_table
+from analysis.cli.output import console, show_table, write_settings
 from analysis.files import write_json
 from inference.fixed_points import NNGP, AdaptiveKernel, MeanField, MeanFieldARD
 
@@ -46,7 +45,7 @@ class Solve:
         answer = self.solve()
         if self.output.out is not None:
             write_json(self.output.out / "point.json", answer)
-            write_json(self.output.out / "settings.json", plain({"command": "solve", **asdict(self)}))
+            write_settings(self.output.out, {"command": "solve", **asdict(self)})
         if self.output.json:
             json.dump(answer, sys.stdout, indent=1, allow_nan=False)
             print()
