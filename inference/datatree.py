@@ -42,7 +42,7 @@ def build_tree(
         such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the standardised weights of a
         non-centred prior) are left out, since ``w`` determines them.
     scheme
-        Name of the scheme: sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard.
+        Name of the scheme: sgld, nuts, mf-guide, mf-ard-guide, or that of a fixed-point theory, such as nngp.
     settings
         JSON-able settings of the scheme.
     seed

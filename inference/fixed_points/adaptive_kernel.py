@@ -5,32 +5,42 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
-from inference.fixed_points.continuation import Curve, CurvePoint, Fold, polish_fold, trace
+from inference.fixed_points.continuation import Fold, polish_fold
+from inference.fixed_points.data_annealing import ParticleOptions
+from inference.fixed_points.data_field import solve_on_dataset
+from inference.fixed_points.data_point import DataFieldPoint
 from inference.fixed_points.directions import (
     NUM_REPLICATES,
+    check_refinement,
     default_resolution,
     direction_nodes,
 )
 from inference.fixed_points.equations import PrecisionPrior
-from inference.fixed_points.kernel_density import KernelState, active_cells
+from inference.fixed_points.general.points import kernel_arguments
+from inference.fixed_points.general.problem import covers
+from inference.fixed_points.kernel_curve import RidgeCurve, coarse_nodes, ridge_curve
+from inference.fixed_points.kernel_density import active_cells
 from inference.fixed_points.kernel_equations import KernelEquations
-from inference.fixed_points.kernel_modes import ModeNodes, Modes, mode_nodes
-from inference.fixed_points.kernel_point import AdaptiveKernelPoint, KernelNeuronSampler
+from inference.fixed_points.kernel_modes import ModeNodes
+from inference.fixed_points.kernel_noise import noise_curve
+from inference.fixed_points.kernel_point import AdaptiveKernelPoint, KernelBranch, KernelNeuronSampler
 from inference.fixed_points.kernel_solution import KernelSolution, describe
 from inference.fixed_points.newton import Root, newton
+from inference.fixed_points.noise_curve import NoiseCurve
 from inference.fixed_points.parity import parity_problem
-from models import ARD, Isotropic, SparseParity, TwoLayerNetwork, checks
+from inference.progress import ProgressCallback
+from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork, checks
 
 _SAME = 1e-5  # roots closer than this in every unknown are one
-_REACH = math.log(50.0)  # how far below κ the curve is followed at most
-_LEARNED = 0.9  # the curve is taken to hold no more folds once m is above this
+_SAME_FOLD = 1e-2  # folds are known less well, and two as close as that would be a cusp
 
 
 @dataclass(frozen=True)
 class AdaptiveKernel:
-    """AK, the theory of neurons that adapt to the kernel they form together, on sparse parity.
+    """AK, the theory of neurons that adapt to the kernel they form together, on sparse parity or a dataset.
 
     All readouts are integrated out, so that given the weights y ~ Normal(0, κ²P I + c Σ_i φ_i φ_iᵀ), c = σ_a²/N^(2γ).
     One neuron given the others, whose kernel is replaced by its mean:
@@ -46,7 +56,11 @@ class AdaptiveKernel:
     finite P; γ and all scales are free. Every solution on the curve that leaves the prior at large κ is found, with
     its folds. Exact for one neuron given the others' mean kernel; it misses that few neurons align, one by one.
 
-    Inputs outside S enter through their Gaussian replacement, see :mod:`inference.fixed_points.relu`.
+    On a :class:`models.Dataset`, of any inputs and targets, G = φᵀĀ⁻¹φ and B = φᵀĀ⁻¹y with the training points
+    themselves and Ā = κ²P I + N c E_p[φφᵀ]; there it covers every activation, hidden biases, and every prior with a
+    :func:`inference.fixed_points.data_precisions.precision_rule`.
+
+    Inputs outside S enter the population through their Gaussian replacement, see :mod:`inference.fixed_points.relu`.
 
     Beyond the paper (arXiv:2510.15174). Related: adaptive-kernel theories of wide networks, e.g. Seroussi, Naveh and
     Ringel, *Separation of scales and a thermodynamic description of feature learning in some CNNs* (2023).
@@ -58,6 +72,8 @@ class AdaptiveKernel:
     max_order
         Largest Hermite degree in the rest that is resolved. Modes above it are many, their λ is far below κ̃, and
         they enter with the ridge κ̃ alone.
+    refinement
+        This many times the quadrature nodes, a power of 2: the standard errors fall at least as its square root.
 
     Examples
     --------
@@ -70,17 +86,23 @@ class AdaptiveKernel:
 
     tolerance: float = 1e-8
     max_order: int = 4
+    refinement: int = 1
 
     def __post_init__(self):
         checks.whole("max_order", self.max_order, 1)
+        check_refinement(self.refinement)
 
     def solve(
         self,
         network: TwoLayerNetwork,
-        teacher: SparseParity,
+        teacher: SparseParity | Dataset,
         num_data: int | None = None,
         start: str = "prior",
-    ) -> AdaptiveKernelPoint:
+        *,
+        key: jax.Array | None = None,
+        options: ParticleOptions | None = None,
+        progress: bool | ProgressCallback | None = None,
+    ) -> AdaptiveKernelPoint | DataFieldPoint:
         """Find every branch and report the one that `start` leads to.
 
         Parameters
@@ -92,27 +114,42 @@ class AdaptiveKernel:
         start
             "prior" for the stable solution with the smallest m, "aligned" for that with the largest: the curve's
             ends, to which the damped iteration from the prior and from aligned neurons leads.
+        key, options, progress
+            On a dataset only: see :func:`inference.fixed_points.data_field.solve_on_dataset`.
 
         Returns
         -------
         AdaptiveKernelPoint
-            With `converged` False where the residual stayed above the tolerance.
+            With `converged` False where the residual stayed above the tolerance; on a dataset a
+            :class:`inference.fixed_points.data_point.DataFieldPoint` with the one branch that `start` leads to.
 
         Raises
         ------
         ValueError
             For a combination that the theory does not cover.
         """
+        if isinstance(teacher, Dataset):
+            return solve_on_dataset(
+                "adaptive-kernel", network, teacher, name="AdaptiveKernel", num_data=num_data, start=start,
+                key=key, options=options, progress=progress,
+            )  # fmt: skip
+        if covers(network, teacher):
+            return AdaptiveKernelPoint(
+                **kernel_arguments(
+                    network, teacher, num_data, start, self.tolerance, self.max_order, KernelBranch
+                )
+            )
         problem = parity_problem(network, teacher, "AdaptiveKernel", Isotropic, ARD)
         if num_data is not None:
             checks.whole("num_data", num_data, 1)
         checks.one_of("start", start, ("prior", "aligned"))
         equations = self._equations(network, problem, num_data)
         log_kappa = math.log(problem.kappa)
-        curve, guesses = self._candidates(equations, log_kappa)
+        curve = ridge_curve(equations, problem.kappa)
         folds = self._folds(equations, curve)
+        guesses = curve.guesses(problem.kappa, num_data)
         guesses += [guess for fold in folds for guess in fold.neighbours(log_kappa)]
-        evaluations, roots = curve.evaluations, []
+        evaluations, roots = curve.curve.evaluations, []
         for guess in guesses:
             root, nodes, count = self._polish(equations, guess, log_kappa)
             evaluations += count
@@ -140,83 +177,79 @@ class AdaptiveKernel:
         noises = tuple(math.exp(fold.log_kappa) for fold in folds)
         return self._point(equations, chosen, start, branches, evaluations, sampler, noises)
 
+    def noise_curve(
+        self, network: TwoLayerNetwork, teacher: SparseParity, kappa: float, num_data: int | None = None
+    ) -> NoiseCurve:
+        """Every solution at every noise from large κ down to `kappa`; all P share one curve, which is remembered.
+
+        Parameters
+        ----------
+        network, teacher
+            See the class; the network's own κ is not used.
+        kappa
+            Smallest noise of interest.
+        num_data
+            P for the average over data sets of that size; None for the population.
+
+        Returns
+        -------
+        NoiseCurve
+            To be asked for solutions, folds and onsets.
+
+        Raises
+        ------
+        ValueError
+            For a combination that the theory does not cover.
+        """
+        checks.positive("kappa", kappa)
+        problem = parity_problem(network, teacher, "AdaptiveKernel", Isotropic, ARD)
+        if num_data is not None:
+            checks.whole("num_data", num_data, 1)
+        return noise_curve(self._equations(network, problem, None), kappa, num_data)
+
     def _equations(self, network, problem, num_data) -> KernelEquations:
-        modes = Modes.upto(problem.degree, problem.input_dim, self.max_order)
         if isinstance(network.prior, Isotropic):
-            return KernelEquations(problem, modes, num_data, network.prior.precision(problem.input_dim))
-        prior = PrecisionPrior(float(network.prior.shape), float(network.prior.rate_for(problem.input_dim)))
-        return KernelEquations(problem, modes, num_data, prior.shape / prior.rate, prior)
+            precision, prior = network.prior.precision(problem.input_dim), None
+        else:
+            prior = PrecisionPrior.of(network.prior, problem.input_dim)
+            precision = prior.mean
+        return KernelEquations.build(problem, self.max_order, num_data, precision, prior)
 
-    def _candidates(self, equations: KernelEquations, log_kappa: float) -> tuple[Curve, list[np.ndarray]]:
-        """The curve of solutions on one coarse node set, and its points at the κ sought."""
-        problem = equations.problem
-        resolution = default_resolution(problem.degree, coarse=True)
-        coarse = [mode_nodes(problem.degree, problem.input_dim, 0, resolution, self.max_order)]
-        # Where κ² is at the trace of the prior's kernel and ½ c B² below 1 the density is the prior.
-        power = 0.5 * equations.coupling * problem.input_dim / equations.precision
-        noisy = 0.5 * math.log(max(problem.width * power, math.sqrt(power)))
-        begin = max(noisy, log_kappa + 0.1)
-
-        def system(theta, log_noise):
-            return equations.system(theta, log_noise, coarse)
-
-        def finished(point: CurvePoint) -> bool:
-            learned = float(equations.order_parameter(point.theta)) > _LEARNED
-            return point.log_kappa < log_kappa - (0.05 if learned else _REACH)
-
-        count = len(equations.modes)
-        state = KernelState(
-            problem.width * power / equations.modes.multiplicities / (count + 1),
-            problem.width * power / (count + 1),
-            math.exp(2 * begin),
-            equations.precision,
-            equations.precision,
-        )
-        theta = equations.theta(state)
-        for _ in range(20):
-            theta = theta + system(theta, begin)[0]
-        bounds = np.full(len(theta), np.inf)
-        root = newton(lambda x: system(x, begin)[:2], theta, -bounds, bounds, 1e-9, 20)
-        curve = trace(system, root.x, begin, finished)
-        guesses = curve.crossings(log_kappa)
-        # A curve that was cut short still gives its nearest point.
-        return curve, guesses or [min(curve.points, key=lambda p: abs(p.log_kappa - log_kappa)).theta]
-
-    def _folds(self, equations: KernelEquations, curve: Curve) -> list[Fold]:
-        """The curve's folds, on one fine replicate."""
+    def _folds(self, equations: KernelEquations, curve: RidgeCurve) -> list[Fold]:
+        """The folds in κ at this P, on one fine replicate."""
         found = []
-        for log_kappa, theta in curve.folds():
-            nodes = [self._active(equations, theta)[0]]
+        for log_kappa, theta in curve.folds(equations.num_data):
+            nodes = self._active(equations, theta, 1)
             fold = polish_fold(lambda x, y, n=nodes: equations.system(x, y, n), theta, log_kappa)
-            found += [] if fold is None else [fold]
+            if fold is not None and all(
+                np.abs(other.theta - fold.theta).max() > _SAME_FOLD for other in found
+            ):
+                found.append(fold)
         return found
 
-    def _active(self, equations: KernelEquations, theta: np.ndarray) -> tuple[ModeNodes, np.ndarray]:
-        """The first fine replicate without its idle cells at θ, and which cells are not."""
+    def _active(
+        self, equations: KernelEquations, theta: np.ndarray, count: int = NUM_REPLICATES
+    ) -> list[ModeNodes]:
+        """The first `count` fine node sets without their idle cells at θ."""
         degree, input_dim = equations.problem.degree, equations.problem.input_dim
-        first = mode_nodes(degree, input_dim, 0, default_resolution(degree), self.max_order)
-        cells = active_cells(equations.coupling, input_dim, equations.state(theta), first)
-        return first.take(cells[first.directions.cell]), cells
+        (coarse,) = coarse_nodes(equations)
+        cells = active_cells(equations.coupling, input_dim, equations.state(theta), coarse)
+        resolution = default_resolution(degree, refinement=self.refinement)
+        sets = [direction_nodes(degree, input_dim, r, resolution) for r in range(count)]
+        return [ModeNodes.build(nodes.take(cells[nodes.cell]), equations.modes) for nodes in sets]
 
     def _polish(
         self, equations: KernelEquations, theta: np.ndarray, log_kappa: float
     ) -> tuple[Root, list[ModeNodes], int]:
-        """Newton on one fine replicate, then on all where the density is not idle."""
-        degree, input_dim = equations.problem.degree, equations.problem.input_dim
-        resolution = default_resolution(degree)
-        first, _ = self._active(equations, theta)
+        """Newton on one fine node set, then on all, where the density is not idle."""
+        nodes = self._active(equations, theta)
         bounds = np.full(len(theta), np.inf)
 
-        def on(nodes):
-            return lambda x: equations.system(x, log_kappa, nodes)[:2]
+        def on(sets):
+            return lambda x: equations.system(x, log_kappa, sets)[:2]
 
-        rough = newton(on([first]), theta, -bounds, bounds, 1e-6, 20, max_step=1.0)
+        rough = newton(on(nodes[:1]), theta, -bounds, bounds, 1e-4, 20, max_step=1.0)
         near = rough.x if rough.converged else theta
-        first, cells = self._active(equations, near)
-        nodes = [first]
-        for replicate in range(1, NUM_REPLICATES):
-            directions = direction_nodes(degree, input_dim, replicate, resolution)
-            nodes.append(ModeNodes.build(directions.take(cells[directions.cell]), equations.modes))
         root = newton(on(nodes), near, -bounds, bounds, 0.1 * self.tolerance, 20, max_step=1.0)
         return root, nodes, rough.iterations + root.iterations
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 # θ, log κ → F (n,), dF/dθ (n, n), dF/dlog κ (n,)
 System = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -33,13 +33,23 @@ class CurvePoint:
         Unknowns, shape (n,).
     log_kappa
         log κ.
-    rise
-        Component of the curve's tangent along log κ; it changes sign at a fold.
+    tangent
+        Unit vector of the curve in (θ, log κ), shape (n + 1,).
     """
 
     theta: np.ndarray
     log_kappa: float
-    rise: float
+    tangent: np.ndarray
+
+    @classmethod
+    def of(cls, y: np.ndarray, tangent: np.ndarray) -> CurvePoint:
+        """The point y = (θ, log κ)."""
+        return cls(y[:-1], float(y[-1]), tangent)
+
+    @property
+    def y(self) -> np.ndarray:
+        """(θ, log κ), shape (n + 1,)."""
+        return np.append(self.theta, self.log_kappa)
 
 
 @dataclass(frozen=True)
@@ -60,40 +70,55 @@ class Curve:
     evaluations: int
     complete: bool
 
-    def crossings(self, log_kappa: float) -> list[np.ndarray]:
-        """First guesses of θ at the solutions with this log κ, in order along the curve."""
-        found = []
-        for left, right in pairwise(self.points):
-            if (left.log_kappa - log_kappa) * (right.log_kappa - log_kappa) <= 0:
-                gap = right.log_kappa - left.log_kappa
-                share = (log_kappa - left.log_kappa) / gap if gap else 0.0
-                found.append(left.theta + share * (right.theta - left.theta))
-        return found
-
-    def folds(self) -> list[tuple[float, np.ndarray]]:
-        """(log κ, θ) of the folds, interpolated to where the curve stands still in κ."""
-        found = []
-        for left, right in pairwise(self.points):
-            if left.rise * right.rise < 0:
-                share = left.rise / (left.rise - right.rise)
-                turn = left.theta + share * (right.theta - left.theta)
-                # Along the curve log κ is a cubic with these ends and slopes; its extremum by Hermite's form.
-                length = np.linalg.norm(np.append(right.theta - left.theta, right.log_kappa - left.log_kappa))
-                s = share
-                value = (
-                    (1 + 2 * s) * (1 - s) ** 2 * left.log_kappa
-                    + s * (1 - s) ** 2 * length * left.rise
-                    + s**2 * (3 - 2 * s) * right.log_kappa
-                    + s**2 * (s - 1) * length * right.rise
-                )
-                found.append((float(value), turn))
-        return found
+    def samples(self, per_interval: int = 16) -> np.ndarray:
+        """(θ, log κ) densely along the curve, by cubic Hermite interpolation, shape (T, n + 1)."""
+        y = np.array([point.y for point in self.points])
+        return hermite_samples(y, np.array([point.tangent for point in self.points]), per_interval)
 
 
-def _tangent(jacobian: np.ndarray, noise: np.ndarray, previous: np.ndarray) -> np.ndarray:
-    bordered = np.vstack([np.column_stack([jacobian, noise]), previous])
-    tangent = np.linalg.solve(bordered, np.append(np.zeros(len(noise)), 1.0))
+def hermite_samples(y: np.ndarray, tangents: np.ndarray, per_interval: int) -> np.ndarray:
+    """(S-1) `per_interval` + 1 points on the cubics through `y` (S, n) with these unit tangents, ends included."""
+    length = chord_length(y)
+    return CubicHermiteSpline(length, y, tangents)(between(length, per_interval))
+
+
+def chord_length(y: np.ndarray) -> np.ndarray:
+    """Length of the polygon through `y` (S, n) up to each of its corners, shape (S,)."""
+    return np.append(0.0, np.linalg.norm(np.diff(y, axis=0), axis=1).cumsum())
+
+
+def between(length: np.ndarray, per_interval: int) -> np.ndarray:
+    """`length` (S,) with each interval divided into `per_interval` equal parts."""
+    position = np.arange((len(length) - 1) * per_interval + 1) / per_interval
+    return np.interp(position, np.arange(len(length)), length)
+
+
+def crossings(values: np.ndarray, level: float) -> list[tuple[int, float]]:
+    """Where samples along a curve cross a level, as (i, share): a share of the way from i to i + 1."""
+    above = values > level
+    index = np.flatnonzero(above[1:] != above[:-1])
+    return [(int(i), float((level - values[i]) / (values[i + 1] - values[i]))) for i in index]
+
+
+def turns(values: np.ndarray) -> list[int]:
+    """Positions of the interior extrema of samples along a curve."""
+    ahead = np.sign(np.diff(values))
+    return [int(i) + 1 for i in np.flatnonzero(ahead[1:] * ahead[:-1] < 0)]
+
+
+def tangent_of(jacobian: np.ndarray, noise: np.ndarray, previous: np.ndarray) -> np.ndarray:
+    """Unit tangent of the curve in (θ, log κ), on the side of the vector `previous` (n + 1,)."""
+    tangent = normal_step(jacobian, noise, np.zeros(len(noise)), previous, 1.0)
     return tangent / np.linalg.norm(tangent)
+
+
+def normal_step(
+    jacobian: np.ndarray, noise: np.ndarray, right: np.ndarray, normal: np.ndarray, along: float = 0.0
+) -> np.ndarray:
+    """The step with [dF/dθ, dF/dlog κ] · step = `right` (n, ...) and `normal` · step = `along`."""
+    bordered = np.vstack([np.column_stack([jacobian, noise]), normal])
+    last = np.full((1, *right.shape[1:]), along)
+    return np.linalg.solve(bordered, np.concatenate([right, last]))
 
 
 def trace(
@@ -112,8 +137,8 @@ def trace(
     """
     _, jacobian, noise = system(theta, log_kappa)
     previous = np.append(np.zeros(len(theta)), -1.0)
-    tangent = _tangent(jacobian, noise, previous)
-    points = [CurvePoint(theta, log_kappa, float(tangent[-1]))]
+    tangent = tangent_of(jacobian, noise, previous)
+    points = [CurvePoint(theta, log_kappa, tangent)]
     evaluations, length = 1, _FIRST_STEP
     y = np.append(theta, log_kappa)
     while len(points) < _MAX_POINTS:
@@ -124,45 +149,18 @@ def trace(
             if length < _SHORTEST:
                 return Curve(points, evaluations, False)
             continue
-        direction = _tangent(jacobian, noise, tangent)
+        direction = tangent_of(jacobian, noise, tangent)
         # A sharp turn means that the step jumped over something.
         if direction @ tangent < 0.8 and length > 0.05:
             length *= 0.5
             continue
         y, tangent = corrected, direction
-        point = CurvePoint(y[:-1], float(y[-1]), float(tangent[-1]))
-        if point.rise * points[-1].rise < 0:
-            between, count_more = _around_fold(system, points[-1], point)
-            points += between
-            evaluations += count_more
+        point = CurvePoint.of(y, tangent)
         points.append(point)
         if finished(points[-1]) or y[-1] > log_kappa:
             return Curve(points, evaluations, y[-1] <= log_kappa)
         length = min(length * (1.7 if count <= 3 else 1.2 if count <= 4 else 0.7), _LONGEST)
     return Curve(points, evaluations, False)
-
-
-def _around_fold(system: System, left: CurvePoint, right: CurvePoint) -> tuple[list[CurvePoint], int]:
-    """Points in order between two with a fold between them, close to the fold: false position on the rise."""
-    before, after, evaluations = [], [], 0
-    for _ in range(3):
-        ends = [np.append(p.theta, p.log_kappa) for p in (left, right)]
-        chord = ends[1] - ends[0]
-        share = left.rise / (left.rise - right.rise)
-        chord, guess = chord / np.linalg.norm(chord), ends[0] + share * chord
-        y, count, jacobian, noise = _correct(system, guess, chord)
-        evaluations += count
-        if y is None:
-            break
-        tangent = _tangent(jacobian, noise, chord)
-        point = CurvePoint(y[:-1], float(y[-1]), float(tangent[-1]))
-        if point.rise * left.rise > 0:
-            left = point
-            before.append(point)
-        else:
-            right = point
-            after.insert(0, point)
-    return before + after, evaluations
 
 
 def _correct(system: System, guess: np.ndarray, tangent: np.ndarray):
@@ -174,8 +172,7 @@ def _correct(system: System, guess: np.ndarray, tangent: np.ndarray):
             return None, count, jacobian, noise
         if np.abs(value).max() < _TOLERANCE:
             return y, count, jacobian, noise
-        bordered = np.vstack([np.column_stack([jacobian, noise]), tangent])
-        step = np.linalg.solve(bordered, np.append(value, tangent @ (y - guess)))
+        step = normal_step(jacobian, noise, value, tangent, tangent @ (y - guess))
         if np.abs(step).max() > _FARTHEST:
             return None, count, jacobian, noise
         y = y - step
@@ -219,7 +216,7 @@ def polish_fold(system: System, theta: np.ndarray, log_kappa: float) -> Fold | N
         new, _, jacobian, noise = _correct(system, y + ahead * tangent, tangent)
         if new is None:
             return None
-        new_rise = float(_tangent(jacobian, noise, tangent)[-1])
+        new_rise = float(tangent_of(jacobian, noise, tangent)[-1])
         if ahead:
             curvature = (new_rise - rise) / ahead
         y, rise = new, new_rise

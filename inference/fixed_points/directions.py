@@ -22,7 +22,9 @@ import numpy as np
 from scipy.special import log_expit
 from scipy.stats import qmc
 
+from inference.fixed_points.radial import radial_offsets
 from inference.fixed_points.relu import parity_overlap
+from models import checks
 
 NUM_REPLICATES = 8
 
@@ -38,23 +40,44 @@ class Resolution:
     step
         Steps of log λ in units of 1/√(2(k-1)), capped at 0.5, and of log r in units of 1/√(2(d-k)), capped at
         0.25: the units are the widths of log λ in a Gaussian cusp and of log s under a Gaussian.
+    coarse_radius
+        Whether fewer nodes over the radius will do, see :func:`inference.fixed_points.radial.radial_offsets`.
     """
 
     num_deviations: int
     step: float = 1.2
+    coarse_radius: bool = False
 
 
-def default_resolution(degree: int, coarse: bool = False) -> Resolution:
-    """Resolution for degree k: a sphere S^(k-2) of deviations needs more points as k grows."""
-    if coarse:
-        return Resolution({2: 4, 4: 8}.get(degree, 16), 1.8)
+def default_resolution(degree: int, coarse: bool = False, refinement: int = 1) -> Resolution:
+    """Resolution for degree k: a sphere S^(k-2) of deviations needs more points as k grows.
+
+    Parameters
+    ----------
+    degree
+        k.
+    coarse
+        For the set on which curves are followed and idle cells are found. It shares the grid of the fine ones.
+    refinement
+        This many times the Sobol points of the fine sets; a power of 2.
+    """
     # With k > 2 the deviations limit the accuracy, and the steps need not be as fine.
-    return Resolution(8) if degree == 2 else Resolution({4: 64}.get(degree, 128), 1.5)
+    step = 1.2 if degree == 2 else 1.5
+    if coarse:
+        return Resolution({2: 4, 4: 8}.get(degree, 16), step, coarse_radius=True)
+    return Resolution(refinement * {2: 8, 4: 64}.get(degree, 128), step)
+
+
+def check_refinement(refinement: int) -> None:
+    """``ValueError`` unless `refinement` is a power of 2: Sobol sequences are balanced at those."""
+    checks.whole("refinement", refinement, 1)
+    if refinement & (refinement - 1):
+        raise ValueError(f"refinement must be a power of 2, got {refinement}.")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The trapezoid rules in x (of λ) and z (of r), before their shifts.
+    """The trapezoid rules in x (of λ) and z (of r), before their shifts, and that over the radius.
 
     λ = λ_max ξ with log(ξ/(1-ξ)) = stretch(x), and log r = stretch(z), where outside an interval (y₋, y₊)
     stretch(y) = y + ½ exp(2(y - y₊)) - ½ exp(-2(y - y₋)) makes algebraic tails fall doubly exponentially.
@@ -66,6 +89,7 @@ class Grid:
     z: np.ndarray
     x_step: float
     z_step: float
+    radial_offsets: np.ndarray
 
     @classmethod
     def build(cls, degree: int, input_dim: int, resolution: Resolution) -> Grid:
@@ -77,7 +101,8 @@ class Grid:
         # towards 0 and as r^(-k) towards infinity.
         x = _rule(_DEVIATION_INTERVAL, degree - 1, 1, x_step)
         z = _rule(_norm_interval(input_dim), rest, degree, z_step)
-        return cls(degree, input_dim, x, z, x_step, z_step)
+        offsets = radial_offsets(input_dim, resolution.coarse_radius)
+        return cls(degree, input_dim, x, z, x_step, z_step, offsets)
 
     def deviations(self, omega: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """λ and the log of λ^(k-2) dλ/dx at ω (..., k) and x (...)."""
@@ -244,7 +269,7 @@ def direction_nodes(degree: int, input_dim: int, replicate: int, resolution: Res
     )
 
 
-def replicates(degree: int, input_dim: int) -> list[DirectionNodes]:
+def replicates(degree: int, input_dim: int, refinement: int = 1) -> list[DirectionNodes]:
     """The independent node sets over which the parity theories average."""
-    resolution = default_resolution(degree)
+    resolution = default_resolution(degree, refinement=refinement)
     return [direction_nodes(degree, input_dim, r, resolution) for r in range(NUM_REPLICATES)]

@@ -11,12 +11,9 @@ from inference.fixed_points.equations import PrecisionPrior
 from inference.fixed_points.neuron_density import radial_law, radial_moments
 from inference.fixed_points.parity import ParityProblem
 from inference.fixed_points.radial import Radial
+from inference.fixed_points.rejection import accepted, find_log_bound
 from inference.fixed_points.relu import parity_overlap
 from inference.fixed_points.solution import Solution
-
-_BATCH = 20_000
-_MIN_ACCEPTANCE = 1e-3
-_CLIPPED = 1e-3  # largest share of the density that the rejection bound may cut off
 
 
 @dataclass
@@ -92,23 +89,9 @@ class NeuronSampler:
     def _directions(self, rng: np.random.Generator, num: int) -> DirectionNodes:
         """`num` independent directions, by rejection."""
         if not np.isfinite(self._log_bound):
-            # Its own generator, so that a key gives the same networks on the first call and on later ones.
-            _, log_ratio = self._propose(np.random.default_rng(0), 4 * _BATCH)
-            ratio = np.sort(np.exp(log_ratio - log_ratio.max()))
-            above = ratio[::-1].cumsum()[::-1] - ratio * np.arange(len(ratio), 0, -1)
-            bound = ratio[np.argmax(above <= _CLIPPED * ratio.sum())]
-            if np.minimum(ratio / bound, 1).mean() < _MIN_ACCEPTANCE:
-                raise ValueError(
-                    "kappa is so small that the quadrature does not resolve the density of the neurons "
-                    f"(effective sample size {self.solution.effective_sample_size:.1f}); raise kappa."
-                )
-            self._log_bound = np.log(bound) + log_ratio.max()
-        accepted, found = [], 0
-        while found < num:
-            nodes, log_ratio = self._propose(rng, _BATCH)
-            accepted.append(nodes.take(np.log(rng.random(_BATCH)) < log_ratio - self._log_bound))
-            found += len(accepted[-1])
-        return DirectionNodes.concatenate(accepted).take(np.arange(num))
+            self._log_bound = find_log_bound(self._propose, self.solution.effective_sample_size)
+        batches = accepted(rng, num, self._propose, self._log_bound)
+        return DirectionNodes.concatenate([nodes.take(mask) for nodes, mask in batches]).take(np.arange(num))
 
     def _log_squared_norms(self, rng: np.random.Generator, nodes: DirectionNodes) -> np.ndarray:
         """log R² given the direction, by inversion on a grid of a tenth of a width."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from inference.fixed_points.neuron_density import Averages, Parameters
 from inference.fixed_points.parity import ParityProblem
+from models import ARD
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class PrecisionPrior:
 
     shape: float
     rate: float
+
+    @classmethod
+    def of(cls, prior: ARD, input_dim: int) -> PrecisionPrior:
+        """That of :class:`models.ARD` at d = `input_dim`."""
+        return cls(float(prior.shape), float(prior.rate_for(input_dim)))
+
+    @property
+    def mean(self) -> float:
+        """E[ρ] = α0/β0."""
+        return self.shape / self.rate
 
     def update(self, width: int, second_moment: np.ndarray) -> np.ndarray:
         """ρ = (α0 + N/2)/(β0 + (N/2) E[w_j²])."""
@@ -76,6 +87,22 @@ def jacobian(
     for row, count in ((1, problem.degree), (2, problem.num_rest)):
         rows[row] = -(n / 2) * d_mean[row] / count / (prior.rate + n / 2 * mean[row] / count)
     return rows - np.eye(3)
+
+
+def noise_derivative(
+    problem: ParityProblem,
+    prior: PrecisionPrior | None,
+    parameters: Parameters,
+    mean: np.ndarray,
+    response: np.ndarray,
+) -> np.ndarray:
+    """Derivative of :func:`residuals` in log κ, given E[u] and dE[u]/dlog κ (3,); shape (3,) or (1,)."""
+    m, n = parameters.order_parameter, problem.width
+    first = 0.5 * problem.gain * (1 - m) * (response[0] - 2 * mean[0])
+    if prior is None:
+        return np.array([first])
+    size = np.array([problem.degree, problem.num_rest])
+    return np.append(first, -(n / 2) * response[1:] / size / (prior.rate + n / 2 * mean[1:] / size))
 
 
 def system(problem: ParityProblem, prior: PrecisionPrior | None, parameters: Parameters, average: Averages):

@@ -16,11 +16,13 @@ so that the radius has the law of :class:`inference.fixed_points.radial.Radial` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from inference.fixed_points.kernel_modes import ModeNodes
-from inference.fixed_points.radial import Radial, radial_offsets
+from inference.fixed_points.parallel import each
+from inference.fixed_points.radial import Radial
 
 _CHUNK = 4096
 
@@ -73,7 +75,7 @@ def radial_moments(coupling: float, input_dim: int, state: KernelState, nodes: M
         Shape (7, n): log weight, then E[v], E[v g], E[v h], E[v²], E[v² g], E[v² h] given the direction.
     """
     out = np.empty((7, len(nodes)))
-    offsets = radial_offsets(input_dim)
+    offsets = nodes.directions.grid.radial_offsets
     for start in range(0, len(nodes), _CHUNK):
         part = slice(start, start + _CHUNK)
         law = radial_law(coupling, input_dim, state, nodes, part)
@@ -150,7 +152,7 @@ def kernel_averages(
     state, replicates
         Unknowns and node sets.
     """
-    moments = [radial_moments(coupling, input_dim, state, nodes) for nodes in replicates]
+    moments = each(partial(radial_moments, coupling, input_dim, state), replicates)
     peak = max(m[0].max() for m in moments)
     raws = [np.exp(m[0] - peak) for m in moments]
     total = sum(raw.sum() for raw in raws)
@@ -189,16 +191,16 @@ def _naturals(coupling: float, vg: np.ndarray, v: np.ndarray, vh: float) -> np.n
 
 
 def active_cells(
-    coupling: float, input_dim: int, state: KernelState, first: ModeNodes, cutoff: float = 1e-14
+    coupling: float, input_dim: int, state: KernelState, coarse: ModeNodes, cutoff: float = 1e-14
 ) -> np.ndarray:
     """Which cells of the grid hold at least `cutoff` of the density or of an average, shape (cells,).
 
-    Found on one replicate, at a state close to the solution sought.
+    Found on a coarse set of the same grid, at a state close to the solution sought.
     """
-    average = kernel_averages(coupling, input_dim, state, [first])
+    average = kernel_averages(coupling, input_dim, state, [coarse])
     weight = average.node_weights[0]
-    size = len(first.directions.grid.x) * len(first.directions.grid.z)
+    size = len(coarse.directions.grid.x) * len(coarse.directions.grid.z)
     # The averages that a minority of the neurons dominates: the overlap and the relevant second moment.
-    columns = [np.ones(len(first)), first.features[:, first.modes.target], first.features[:, -2]]
-    mass = np.stack([np.bincount(first.directions.cell, weight * column, size) for column in columns])
+    columns = [np.ones(len(coarse)), coarse.features[:, coarse.modes.target], coarse.features[:, -2]]
+    mass = np.stack([np.bincount(coarse.directions.cell, weight * column, size) for column in columns])
     return (mass > cutoff * mass.sum(axis=1, keepdims=True)).any(axis=0)

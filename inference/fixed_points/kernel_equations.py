@@ -44,6 +44,19 @@ class KernelEquations:
     precision: float
     prior: PrecisionPrior | None = None
 
+    @classmethod
+    def build(
+        cls,
+        problem: ParityProblem,
+        max_order: int,
+        num_data: int | None,
+        precision: float,
+        prior: PrecisionPrior | None = None,
+    ) -> KernelEquations:
+        """The equations with modes of Hermite degree up to `max_order`."""
+        modes = Modes.upto(problem.degree, problem.input_dim, max_order)
+        return cls(problem, modes, num_data, precision, prior)
+
     @property
     def coupling(self) -> float:
         """c = σ_a²/N^(2γ)."""
@@ -83,6 +96,15 @@ class KernelEquations:
             return noise
         shrunk = state.eigenvalues * state.ridge / (state.eigenvalues + state.ridge)
         return noise + (float(self.modes.multiplicities @ shrunk) + state.tail) / self.num_data
+
+    def noise_squared(self, theta: np.ndarray, num_data: int | None) -> np.ndarray:
+        """κ² that belongs to θ (..., n) at P = `num_data`: the equation for κ̃ read backwards; below 0 for none."""
+        values, count = np.exp(theta), len(self.modes)
+        eigenvalue, tail, ridge = values[..., :count], values[..., count], values[..., count + 1]
+        if num_data is None:
+            return ridge
+        shrunk = eigenvalue * ridge[..., None] / (eigenvalue + ridge[..., None])
+        return ridge - (shrunk @ self.modes.multiplicities + tail) / num_data
 
     def noise_derivative(self, theta: np.ndarray, log_kappa: float) -> np.ndarray:
         """Derivative of the residuals in log κ, shape (n,): only the ridge's row is not 0."""

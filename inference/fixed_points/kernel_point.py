@@ -13,6 +13,7 @@ from inference.fixed_points.kernel_density import radial_law, radial_moments
 from inference.fixed_points.kernel_equations import KernelEquations
 from inference.fixed_points.kernel_modes import ModeNodes
 from inference.fixed_points.nngp import ReadoutSampler
+from inference.fixed_points.parity import readout_data
 from inference.fixed_points.point import Branch, FixedPoint
 from inference.fixed_points.radial import Radial
 from models import Dataset, TwoLayerNetwork, checks
@@ -101,15 +102,8 @@ class AdaptiveKernelPoint(FixedPoint):
             Without a dataset, or with one of another teacher.
         """
         checks.whole("num_draws", num_draws, 1)
-        if data is None:
-            raise ValueError(
-                "data must be a models.Dataset for the networks of adaptive-kernel: readouts are drawn from their "
-                "posterior on it; pass sample_networks(key, num_draws, data)."
-            )
-        if not isinstance(data, Dataset):
-            raise ValueError(f"data must be a models.Dataset, got {type(data).__name__}.")
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-        networks = self.sampler.on_dataset(rng, num_draws, data)
+        networks = self.sampler.on_dataset(rng, num_draws, readout_data(data, "adaptive-kernel"))
         return {name: np.asarray(value, dtype=np.float32) for name, value in networks.items()}
 
 

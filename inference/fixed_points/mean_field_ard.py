@@ -4,39 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
-from inference.fixed_points.branches import Scan, candidates, starts_of
-from inference.fixed_points.directions import (
-    DirectionNodes,
-    default_resolution,
-    direction_nodes,
-    replicates,
-)
+from inference.fixed_points.data_annealing import ParticleOptions
+from inference.fixed_points.data_field import solve_on_dataset
+from inference.fixed_points.directions import DirectionNodes, check_refinement, replicates
 from inference.fixed_points.draws import NeuronSampler
 from inference.fixed_points.equations import PrecisionPrior
+from inference.fixed_points.general.points import mean_field_point
+from inference.fixed_points.general.problem import covers
+from inference.fixed_points.mean_field_curve import NoiseEquations, coarse_nodes, followed_curve
+from inference.fixed_points.mean_field_noise import noise_curve
 from inference.fixed_points.neuron_density import Parameters, active_nodes
 from inference.fixed_points.newton import Root, newton
+from inference.fixed_points.noise_curve import NoiseCurve
 from inference.fixed_points.parity import no_finite_data, parity_problem
 from inference.fixed_points.point import FixedPoint
 from inference.fixed_points.solution import describe
-from models import ARD, SparseParity, TwoLayerNetwork, checks
+from inference.progress import ProgressCallback
+from models import ARD, Dataset, SparseParity, TwoLayerNetwork, checks
 
 _SAME = 1e-5  # roots closer than this in every unknown are one
 
 
 @dataclass(frozen=True)
 class MeanFieldARD:
-    """MF-ARD, the mean-field theory with automatic relevance determination, on population sparse parity.
+    """MF-ARD, the mean-field theory with automatic relevance determination, on population parity or on a dataset.
 
     The density of :class:`MeanField` with prior precision ρ_S on the relevant and ρ_⊥ on the other inputs, and
 
         m = N^(1-γ) E_p[(β/2α) J],      ρ_j = (α0 + N/2)/(β0 + (N/2) E_p[w_j²])
 
     Covers ReLU without biases, :class:`models.ARD`, even degree k < d, P = ∞; γ, σ_a, α0 and β0 are free. There
-    can be two stable solutions; all are in `branches`, and `start` chooses the one that is reported. Each start
-    names the solution that ρ_S flows to with m and ρ_⊥ slaved to it: "prior" from ρ_S = α0/β0, "aligned" from
-    ρ_S far below any solution. For α0 → ∞ at fixed α0/β0 the theory becomes :class:`MeanField`.
+    can be two stable solutions; all on the curve that leaves the prior at large κ are in `branches`, and `start`
+    chooses the one that is reported: "prior" the stable one with the smallest m, "aligned" that with the largest, to
+    which the damped iteration from the prior and from aligned neurons leads. For α0 → ∞ at fixed α0/β0 the theory
+    becomes :class:`MeanField`.
 
     Source: Göring, Mingard, Nam and Louis, arXiv:2510.15174; branches and their stability are beyond the paper.
 
@@ -44,6 +48,8 @@ class MeanFieldARD:
     ----------
     tolerance
         On the residual max |T(θ) - θ| in θ = (m, log ρ_S, log ρ_⊥).
+    refinement
+        This many times the quadrature nodes, a power of 2: the standard errors fall at least as its square root.
 
     Examples
     --------
@@ -55,13 +61,21 @@ class MeanFieldARD:
     """
 
     tolerance: float = 1e-8
+    refinement: int = 1
+
+    def __post_init__(self):
+        check_refinement(self.refinement)
 
     def solve(
         self,
         network: TwoLayerNetwork,
-        teacher: SparseParity,
+        teacher: SparseParity | Dataset,
         start: str = "prior",
         num_data: int | None = None,
+        *,
+        key: jax.Array | None = None,
+        options: ParticleOptions | None = None,
+        progress: bool | ProgressCallback | None = None,
     ) -> FixedPoint:
         """Find every branch and report the one that `start` leads to.
 
@@ -73,38 +87,40 @@ class MeanFieldARD:
             "prior" or "aligned".
         num_data
             Must be None: the theory has no finite-P form.
+        key, options, progress
+            On a dataset only: see :func:`inference.fixed_points.data_field.solve_on_dataset`.
 
         Returns
         -------
         FixedPoint
-            With `converged` False where the residual stayed above the tolerance.
+            With `converged` False where the residual stayed above the tolerance; on a dataset a
+            :class:`inference.fixed_points.data_point.DataFieldPoint` with the one branch that `start` leads to.
 
         Raises
         ------
         ValueError
             For a combination that the theory does not cover.
         """
+        if isinstance(teacher, Dataset):
+            return solve_on_dataset(
+                "mean-field-ard", network, teacher, ARD, name="MeanFieldARD", num_data=num_data, start=start,
+                key=key, options=options, progress=progress,
+            )  # fmt: skip
+        if covers(network, teacher):
+            return mean_field_point(network, teacher, start, num_data, self.tolerance, ARD)
         problem = parity_problem(network, teacher, "MeanFieldARD", ARD)
         no_finite_data(num_data, "MeanFieldARD")
         checks.one_of("start", start, ("prior", "aligned"))
-        prior = PrecisionPrior(float(network.prior.shape), float(network.prior.rate_for(problem.input_dim)))
-        nodes = replicates(problem.degree, problem.input_dim)
-        coarse = default_resolution(problem.degree, coarse=True)
-        scan = Scan(problem, prior, [direction_nodes(problem.degree, problem.input_dim, 0, coarse)])
-        points = scan.run()
-        roots = self._polish(scan, candidates(scan, points), nodes)
-        if not roots:
-            # The scan always crosses 0 somewhere unless it was cut short: say where it came closest.
-            roots = [self._newton(scan, min(points, key=lambda p: abs(p.drift)).theta, nodes)]
-        near = [active_nodes(problem, Parameters.from_vector(root.x), nodes) for root in roots]
+        prior = PrecisionPrior.of(network.prior, problem.input_dim)
+        equations = NoiseEquations(problem, prior, prior.mean)
+        roots, near, evaluations = self._roots(equations, float(np.log(problem.kappa)))
         solutions = [
             describe(problem, prior, Parameters.from_vector(root.x), subset)
             for root, subset in zip(roots, near, strict=True)
         ]
         # Where none counts as stable, as next to a fold, the starts still end at some root.
         eligible = [i for i, s in enumerate(solutions) if s.stable] or list(range(len(solutions)))
-        reached = starts_of([roots[i].x for i in eligible], points, np.log(prior.shape / prior.rate))
-        reached = {name: eligible[position] for name, position in reached.items()}
+        reached = {"prior": eligible[0], "aligned": eligible[-1]}
         branches = tuple(
             solution.branch(tuple(name for name, i in reached.items() if i == index))
             for index, solution in enumerate(solutions)
@@ -112,27 +128,60 @@ class MeanFieldARD:
         chosen = solutions[reached[start]]
         sampler = NeuronSampler(problem, chosen, near[reached[start]], prior)
         converged = chosen.residual <= self.tolerance
-        return chosen.point("mean-field-ard", start, branches, scan.evaluations, converged, sampler)
+        return chosen.point("mean-field-ard", start, branches, evaluations, converged, sampler)
 
-    def _newton(self, scan: Scan, theta: np.ndarray, nodes: list[DirectionNodes]) -> Root:
-        """Newton on the full system: first on one replicate, then on all, where the density is not idle."""
-        lower, upper = scan.bounds()
+    def _roots(
+        self, equations: NoiseEquations, log_kappa: float
+    ) -> tuple[list[Root], list[list[DirectionNodes]], int]:
+        """Distinct roots by increasing m, the converged ones if any, and the node sets of each without idle cells."""
+        problem = equations.problem
+        followed, nodes = (
+            followed_curve(equations, problem.kappa),
+            replicates(problem.degree, problem.input_dim, self.refinement),
+        )
+        found, evaluations = [], followed.curve.evaluations
+        for theta in followed.guesses(log_kappa):
+            near = active_nodes(problem, Parameters.from_vector(theta), coarse_nodes(problem), nodes)
+            bounds = np.array([1.0 - 1e-12, np.inf, np.inf])
 
-        def on(subset):
-            return lambda x: scan.full_system(x, subset)
+            def system(x, sets):
+                return equations.system(x, log_kappa, sets)[:2]
 
-        rough = newton(on(nodes[:1]), theta, lower, upper, 1e-6, 20, max_step=0.3)
-        near = rough.x if rough.converged else theta
-        nodes = active_nodes(scan.problem, Parameters.from_vector(near), nodes)
-        # A tenth of the tolerance leaves room for the idle cells.
-        return newton(on(nodes), near, lower, upper, 0.1 * self.tolerance, 20, max_step=0.3)
+            # One node set brings Newton close at an eighth of the cost.
+            rough = newton(lambda x, s=near[:1]: system(x, s), theta, -bounds, bounds, 1e-4, 20, max_step=0.3)
+            first = rough.x if rough.converged else theta
+            # A tenth of the tolerance leaves room for the idle cells.
+            root = newton(
+                lambda x, s=near: system(x, s), first, -bounds, bounds, 0.1 * self.tolerance, 20, max_step=0.3
+            )
+            evaluations += rough.iterations + root.iterations
+            if all(np.abs(other.x - root.x).max() > _SAME for other, _ in found):
+                found.append((root, near))
+        found = [pair for pair in found if pair[0].converged] or found
+        found.sort(key=lambda pair: pair[0].x[0])
+        return [root for root, _ in found], [near for _, near in found], evaluations
 
-    def _polish(self, scan: Scan, thetas: list[np.ndarray], nodes: list[DirectionNodes]) -> list[Root]:
-        """Distinct roots near `thetas`, the converged ones if any, by increasing order parameter."""
-        roots: list[Root] = []
-        for theta in thetas:
-            root = self._newton(scan, theta, nodes)
-            if all(np.abs(other.x - root.x).max() > _SAME for other in roots):
-                roots.append(root)
-        roots = [root for root in roots if root.converged] or roots
-        return sorted(roots, key=lambda root: root.x[0])
+    def noise_curve(self, network: TwoLayerNetwork, teacher: SparseParity, kappa: float) -> NoiseCurve:
+        """Every solution at every noise from large κ down to `kappa`, on one curve; the last curves are remembered.
+
+        Parameters
+        ----------
+        network, teacher
+            See the class; the network's own κ is not used.
+        kappa
+            Smallest noise of interest.
+
+        Returns
+        -------
+        NoiseCurve
+            To be asked for solutions, folds and onsets.
+
+        Raises
+        ------
+        ValueError
+            For a combination that the theory does not cover.
+        """
+        checks.positive("kappa", kappa)
+        problem = parity_problem(network, teacher, "MeanFieldARD", ARD)
+        prior = PrecisionPrior.of(network.prior, problem.input_dim)
+        return noise_curve(NoiseEquations(problem, prior, prior.mean), kappa)

@@ -13,12 +13,14 @@ below 1e-7. Source of the density: arXiv:2510.15174; the quadrature is beyond th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from inference.fixed_points.directions import DirectionNodes
+from inference.fixed_points.parallel import each
 from inference.fixed_points.parity import ParityProblem
-from inference.fixed_points.radial import Radial, radial_offsets
+from inference.fixed_points.radial import Radial
 
 _CHUNK = 4096  # nodes at a time, so that the arrays of the radial rule stay in cache
 
@@ -63,13 +65,13 @@ def radial_moments(problem: ParityProblem, parameters: Parameters, nodes: Direct
     Returns
     -------
     numpy.ndarray
-        Shape (6, n): log weight, then E[v], E[q], E[v²], E[v q], E[q²] given the direction.
+        Shape (8, n): log weight, then E[v], E[q], E[v²], E[v q], E[q²], E[v q²], E[q³] given the direction.
     """
-    out = np.empty((6, len(nodes)))
+    out = np.empty((8, len(nodes)))
     for start in range(0, len(nodes), _CHUNK):
         part = slice(start, start + _CHUNK)
         law = radial_law(problem, parameters, nodes, part)
-        log_v = law.log_mode[:, None] + law.width[:, None] * radial_offsets(problem.input_dim)
+        log_v = law.log_mode[:, None] + law.width[:, None] * nodes.grid.radial_offsets
         log_density = law.log_density(log_v)
         peak = log_density.max(axis=1)
         weight = np.exp(log_density - peak[:, None])
@@ -83,6 +85,9 @@ def radial_moments(problem: ParityProblem, parameters: Parameters, nodes: Direct
         out[3, part] = np.einsum("nr,nr->n", weight_v, v)
         out[4, part] = np.einsum("nr,nr->n", weight_v, q)
         out[5, part] = np.einsum("nr,nr->n", weight_q, q)
+        weight_q *= q
+        out[6, part] = np.einsum("nr,nr->n", weight_q, v)
+        out[7, part] = np.einsum("nr,nr->n", weight_q, q)
     return out
 
 
@@ -100,6 +105,8 @@ class Averages:
         E[u uᵀ], shape (replicates, 3, 3).
     readout
         E[q] and E[J_t² q²], shape (replicates, 2): what the test error needs.
+    noise
+        E[u g + ∂u/∂log κ] and E[g] with g = ∂log p/∂log κ, shape (replicates, 4).
     node_weights
         Normalised weight of every node, all replicates together, one array per replicate.
     effective_sample_size
@@ -112,14 +119,24 @@ class Averages:
     mean: np.ndarray
     second: np.ndarray
     readout: np.ndarray
+    noise: np.ndarray
     node_weights: list[np.ndarray]
     effective_sample_size: float
     edge: float
 
+    def _share(self) -> np.ndarray:
+        share = np.exp(self.log_normaliser - self.log_normaliser.max())
+        return share / share.sum()
+
+    def noise_response(self) -> np.ndarray:
+        """dE[u]/dlog κ over all replicates, shape (3,)."""
+        share = self._share()
+        *product, score = share @ self.noise
+        return np.array(product) - share @ self.mean * score
+
     def pooled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`mean`, covariance of u and `readout` over all replicates."""
-        share = np.exp(self.log_normaliser - self.log_normaliser.max())
-        share /= share.sum()
+        share = self._share()
         mean = share @ self.mean
         second = np.einsum("r,rij->ij", share, self.second)
         return mean, second - np.outer(mean, mean), share @ self.readout
@@ -135,13 +152,14 @@ def averages(problem: ParityProblem, parameters: Parameters, replicates: list[Di
     replicates
         Node sets, see :func:`inference.fixed_points.directions.direction_nodes`.
     """
-    moments = [radial_moments(problem, parameters, nodes) for nodes in replicates]
+    moments = each(partial(radial_moments, problem, parameters), replicates)
     peak = max(m[0].max() for m in moments)
     weights = [np.exp(m[0] - peak) for m in moments]
     total = sum(w.sum() for w in weights)
-    log_normaliser, mean, second, readout = [], [], [], []
+    log_normaliser, mean, second, readout, noise = [], [], [], [], []
     squares, edges = np.zeros((2, 2)), np.zeros(2)
-    for nodes, (_, v, q, vv, vq, qq), raw in zip(replicates, moments, weights, strict=True):
+    slope, push = problem.readout_slope, problem.drive * (1 - parameters.order_parameter) ** 2
+    for nodes, (_, v, q, vv, vq, qq, vqq, qqq), raw in zip(replicates, moments, weights, strict=True):
         w = raw / raw.sum()
         c, rest, j = nodes.relevant_fraction, nodes.rest_norm**2, nodes.overlap_squared
         log_normaliser.append(np.log(raw.sum()) + peak)
@@ -156,6 +174,20 @@ def averages(problem: ParityProblem, parameters: Parameters, replicates: list[Di
             ]
         )
         readout.append([(w * q).sum(), (w * j * qq).sum()])
+        # a1 goes as κ^-2 and b as κ^-4: g = a1 q + B (2 a1 q² - 4 q) with B = b (1-m)² J_t², ∂q/∂log κ = 2 a1 q².
+        pull = push * j
+        score_q, score_v = (
+            slope * qq + pull * (2 * slope * qqq - 4 * qq),
+            slope * vq + pull * (2 * slope * vqq - 4 * vq),
+        )
+        noise.append(
+            [
+                (w * j * (score_q + 2 * slope * qq)).sum(),
+                (w * c * score_v).sum(),
+                (w * rest * score_v).sum(),
+                (w * (slope * q + pull * (2 * slope * qq - 4 * q))).sum(),
+            ]
+        )
         share = raw.sum() / total
         for row, values in enumerate((w * share, overlap * share)):
             squares[row] += values.sum(), (values**2).sum()
@@ -167,6 +199,7 @@ def averages(problem: ParityProblem, parameters: Parameters, replicates: list[Di
         np.array(mean),
         np.array(second),
         np.array(readout),
+        np.array(noise),
         [raw / total for raw in weights],
         effective,
         edge,
@@ -174,17 +207,23 @@ def averages(problem: ParityProblem, parameters: Parameters, replicates: list[Di
 
 
 def active_nodes(
-    problem: ParityProblem, parameters: Parameters, replicates: list[DirectionNodes], cutoff: float = 1e-14
+    problem: ParityProblem,
+    parameters: Parameters,
+    coarse: DirectionNodes,
+    replicates: list[DirectionNodes],
+    cutoff: float = 1e-14,
 ) -> list[DirectionNodes]:
     """The node sets without cells that hold less than `cutoff` of the density and of E[J²/α].
 
-    Which cells those are is found on the first replicate, at `parameters` close to the solution sought.
+    Which cells those are is found on `coarse`, a set on the same grid, at `parameters` close to the solution sought.
     """
-    first = replicates[0]
-    weight = averages(problem, parameters, [first]).node_weights[0]
-    size = len(first.grid.x) * len(first.grid.z)
+    weight = averages(problem, parameters, [coarse]).node_weights[0]
+    size = len(coarse.grid.x) * len(coarse.grid.z)
     mass = np.stack(
-        [np.bincount(first.cell, weight, size), np.bincount(first.cell, weight * first.overlap_squared, size)]
+        [
+            np.bincount(coarse.cell, weight, size),
+            np.bincount(coarse.cell, weight * coarse.overlap_squared, size),
+        ]
     )
     active = (mass > cutoff * mass.sum(axis=1, keepdims=True)).any(axis=0)
     return [nodes.take(active[nodes.cell]) for nodes in replicates]

@@ -73,7 +73,10 @@ def newton(
             step = -np.linalg.solve(jacobian, value)
         except np.linalg.LinAlgError:
             step = value  # the plain damped iteration, where Newton has no direction
-        step *= min(1.0, max_step / np.abs(step).max())
+        longest = np.abs(step).max()
+        if longest == 0:
+            break
+        step *= min(1.0, max_step / longest)
         # A step that does not lower the residual is halved; where none does, the iteration has stalled.
         for _ in range(6):
             trial = np.clip(x + step, lower, upper)

@@ -9,6 +9,8 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.special import erf
 
 from inference.fixed_points.gaussian_process import regress
+from inference.fixed_points.general.points import nngp_point
+from inference.fixed_points.general.problem import covers
 from inference.fixed_points.kernels import nngp_kernel, nngp_variance
 from inference.fixed_points.parity import parity_problem
 from inference.fixed_points.point import Branch, FixedPoint, Precisions
@@ -118,6 +120,8 @@ class NNGP:
     def _on_population(
         self, network: TwoLayerNetwork, teacher: SparseParity, num_data: int | None
     ) -> FixedPoint:
+        if covers(network, teacher):
+            return nngp_point(network, teacher, num_data)
         problem = parity_problem(network, teacher, "NNGP", Isotropic)
         if num_data is not None:
             checks.whole("num_data", num_data, 1)

@@ -111,6 +111,17 @@ def parity_problem(
     )
 
 
+def readout_data(data, theory: str) -> Dataset:
+    """`data`, or a ``ValueError``: networks of `theory` draw their readouts from their posterior on a dataset."""
+    if not isinstance(data, Dataset):
+        given = "nothing" if data is None else type(data).__name__
+        raise ValueError(
+            f"data must be a models.Dataset for the networks of {theory}, whose readouts are drawn from their "
+            f"posterior on it; pass sample_networks(key, num_draws, data). Got {given}."
+        )
+    return data
+
+
 def no_finite_data(num_data, theory: str) -> None:
     """Raise ``ValueError`` unless `num_data` is None."""
     if num_data is not None:
@@ -123,11 +134,11 @@ def no_finite_data(num_data, theory: str) -> None:
 def _check_teacher(teacher, theory: str) -> None:
     if isinstance(teacher, Dataset):
         raise ValueError(
-            f"teacher must be a models.SparseParity for {theory}, got a Dataset: {theory} covers population "
-            "parity; use NNGP on a dataset."
+            f"teacher must be a models.SparseParity here, got a Dataset: this is {theory} on the population; pass "
+            "the Dataset to solve."
         )
     if not isinstance(teacher, SparseParity):
         raise ValueError(
-            f"teacher must be a models.SparseParity for {theory}, got {type(teacher).__name__}: only the "
-            "population of one sparse parity has closed forms."
+            f"teacher must be a models.SparseParity for {theory} (solve takes a models.SingleIndex too), got "
+            f"{type(teacher).__name__}: only their populations are solved."
         )

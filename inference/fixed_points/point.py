@@ -77,7 +77,7 @@ class FixedPoint:
     Parameters
     ----------
     theory
-        nngp, mean-field, mean-field-ard.
+        nngp, mean-field, mean-field-ard, adaptive-kernel or block-adaptive-kernel.
     start
         The start whose branch is reported.
     order_parameter, test_mse, precisions, residual, error

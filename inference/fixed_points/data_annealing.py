@@ -1,0 +1,277 @@
+"""Annealing: particles and the field that they make together, followed from large noise to the network's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import norm
+
+from inference.fixed_points.data_equations import Field, ParticleEquations, Population, divergence
+from inference.fixed_points.data_kernel import inverse
+from inference.fixed_points.data_problem import DataProblem
+from inference.fixed_points.data_umbrella import Umbrella, resample
+from inference.fixed_points.particles import Target, move
+from models import checks
+
+NUM_BLOCKS = 8
+_DRIFT = 4.0  # largest mean weight ratio squared of one outer step
+_NEWTON_TOLERANCE = 1e-5
+_SMALLEST_NOISE = 1e-7
+_HELD = 2  # first updates, in which v finds its place at the precisions of the start
+DAMPING = 0.6  # of log ρ: full steps end in two-cycles where ρ and v answer each other
+_SETTLED = 0.03  # change of the fit, relative to the targets, below which an update at the final κ counts
+_PATIENCE = (
+    4  # updates at the final κ, in units of num_settling, after which the particles are taken as they are
+)
+
+
+@dataclass(frozen=True)
+class ParticleOptions:
+    """Effort of a theory on a dataset; the defaults serve up to a thousand points.
+
+    Parameters
+    ----------
+    num_particles
+        n, a multiple of 8.
+    num_sweeps
+        Snapshots of all particles at the final noise that are pooled into the answer.
+    num_moves
+        Pairs of moves, a wide and a narrow one, between two updates of the field.
+    num_settling
+        Updates of the field at the final noise before the snapshots.
+    stage_ratio
+        Factor in κ between two stages of the annealing, above 1.
+    max_updates
+        Largest number of updates on the pooled snapshots.
+    tolerance
+        On the residual, relative to the targets' size.
+    """
+
+    num_particles: int = 2048
+    num_sweeps: int = 4
+    num_moves: int = 8
+    num_settling: int = 10
+    stage_ratio: float = 1.25
+    max_updates: int = 100
+    tolerance: float = 1e-4
+
+    def __post_init__(self):
+        checks.positive("tolerance", self.tolerance)
+        for name in ("num_sweeps", "num_moves", "num_settling", "max_updates"):
+            checks.whole(name, getattr(self, name), 1)
+        checks.whole("num_particles", self.num_particles, 8 * NUM_BLOCKS)
+        if self.num_particles % NUM_BLOCKS:
+            raise ValueError(f"num_particles must be a multiple of {NUM_BLOCKS}, got {self.num_particles}.")
+        checks.finite("stage_ratio", self.stage_ratio)
+        if not self.stage_ratio > 1:
+            raise ValueError(f"stage_ratio must be above 1, got {self.stage_ratio!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Annealed:
+    """What an annealing leaves behind.
+
+    Parameters
+    ----------
+    population
+        All snapshots.
+    p
+        Their weights under the field, (n,).
+    field
+        The last one.
+    blocks
+        The block of every particle, 0 to 7; blocks share the field and nothing else.
+    updates
+        Updates of the field.
+    mismatch
+        Root mean square by which the last field misses its equation; Newton's, which may not have followed.
+    """
+
+    population: Population
+    p: np.ndarray
+    field: Field
+    blocks: np.ndarray
+    updates: int
+    mismatch: float
+
+
+def stages(problem: DataProblem, start: str, ratio: float) -> list[float]:
+    """κ from where no neuron is driven, E_prior[E] ≤ 0.1, down to the network's; that alone from aligned neurons.
+
+    At the prior ½ c E[B²] = ½ vᵀKv/N ≤ E[y²]/(2Nκ²), with v = (κ²P I + K)⁻¹ y.
+    """
+    top = math.sqrt(5 * np.mean(problem.data.y**2) / problem.width)
+    if start == "aligned" or top <= problem.kappa:
+        return [problem.kappa]
+    count = math.ceil(math.log(top / problem.kappa) / math.log(ratio))
+    return np.geomspace(top, problem.kappa, count + 1).tolist()
+
+
+def first_particles(
+    problem: DataProblem, start: str, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled weights z (n, D) and the log density that they were drawn from, (n,), up to a constant.
+
+    "prior": the prior. "aligned": every second neuron has its relevant weights near ±1.5 √(d/k) of the prior's scale,
+    all signs alike, and the others at a third of theirs; the density is that of this mixture.
+    """
+    dim = problem.inputs.shape[1]
+    z = rng.standard_normal((count, dim))
+    log_prior = norm.logpdf(z).sum(axis=1)
+    if start == "prior":
+        return z, log_prior
+    centre, spread = _aligned(problem, dim)
+    half = slice(0, None, 2)
+    z[half] = z[half] * spread + centre * rng.choice([-1.0, 1.0], z[half].shape)
+    ahead, behind = (norm.logpdf(z, sign * centre, spread) for sign in (1, -1))
+    log_aligned = (np.logaddexp(ahead, behind) - math.log(2)).sum(axis=1)
+    return z, np.logaddexp(log_prior, log_aligned)
+
+
+def first_precisions(problem: DataProblem, start: str) -> np.ndarray:
+    """ρ of the prior, or of a network in which a quarter of the neurons is aligned."""
+    rule = problem.rule
+    if start == "prior" or rule.update is None:
+        return rule.initial
+    centre, spread = _aligned(problem, problem.num_inputs)
+    return rule.update((0.75 + 0.25 * (centre**2 + spread**2)) / rule.initial)
+
+
+def _aligned(problem: DataProblem, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """|mean| and standard deviation of an aligned neuron's z, each (dim,); beyond the inputs stand the biases."""
+    index = np.arange(dim)
+    relevant = np.isin(index, problem.data.relevant)
+    centre = np.where(relevant, 1.5 * math.sqrt(problem.num_inputs / relevant.sum()), 0.0)
+    return centre, np.where(relevant, 0.25 * centre, np.where(index < problem.num_inputs, 0.35, 1.0))
+
+
+class Annealing:
+    """The loop: solve for the field on the particles; resample under an umbrella; move.
+
+    Parameters
+    ----------
+    problem, options
+        What is solved, with what effort.
+    key
+        A ``jax.random.key``.
+    """
+
+    def __init__(self, problem: DataProblem, options: ParticleOptions, key: jax.Array):
+        self.problem, self.options = problem, options
+        self._key, host = jax.random.split(key)
+        self.rng = np.random.default_rng(np.asarray(jax.random.key_data(host)).ravel())
+        self._steps = jnp.array([0.5, 0.3], jnp.float32)
+        self.updates, self.mismatch = 0, math.inf
+
+    def run(self, start: str, report: Callable[[int, str], None]) -> Annealed:
+        """Anneal from `start`; `report` is called as report(1, text) at every update."""
+        problem, options = self.problem, self.options
+        noises = stages(problem, start, options.stage_ratio)
+        z, log_density = first_particles(problem, start, options.num_particles, self.rng)
+        precisions = first_precisions(problem, start)
+        z = z * (problem.all_precisions(precisions) / problem.all_precisions(problem.rule.initial)) ** 0.5
+        population, first = Population(z.astype(np.float32), log_density), problem.at(noises[0])
+        equations = ParticleEquations(first, population, precisions)
+        power = float(np.trace(equations.gaussian)) / problem.data.num_data
+        if problem.kappa**2 < _SMALLEST_NOISE * power:
+            raise ValueError(
+                f"kappa is too small for particles in single precision, got {problem.kappa}: κ² must be above "
+                f"{_SMALLEST_NOISE:g} of the prior variance of f, {power:.3g}; raise kappa."
+            )
+        inverted = inverse(equations.gaussian, first.noise)
+        # From aligned neurons the drive rises from nearly 0, so that few of them take the signal, and not all.
+        residual = (0.05 if start == "aligned" else 1.0) * (inverted @ problem.data.y)
+        field = Field(residual, precisions, inverted.astype(np.float32))
+        equations.use(field)
+        p = equations.weights(residual)[0]
+        for kappa in noises:
+            population, p, field, _ = self._round(problem.at(kappa), population, p, field, report)
+        settled = 0
+        for _ in range(_PATIENCE * options.num_settling):
+            old = field.residual
+            population, p, field, umbrella = self._round(problem, population, p, field, report)
+            change = problem.noise * np.sqrt(np.mean((field.residual - old) ** 2)) / problem.size
+            settled += change < _SETTLED
+            if settled >= options.num_settling:
+                break
+        snapshots, weights = [], []
+        for _ in range(options.num_sweeps):
+            population, p = self._move(problem, field, umbrella, population.z)
+            snapshots.append(population)
+            weights.append(p / options.num_sweeps)
+            report(1, "sweeping")
+        pooled = Population(
+            np.concatenate([s.z for s in snapshots]), np.concatenate([s.log_density for s in snapshots])
+        )
+        block = np.arange(options.num_particles) // (options.num_particles // NUM_BLOCKS)
+        return Annealed(
+            pooled,
+            np.concatenate(weights),
+            field,
+            np.tile(block, options.num_sweeps),
+            self.updates,
+            self.mismatch,
+        )
+
+    def _round(self, problem, population, p, field, report):
+        """One update of the field and the moves after it."""
+        field, umbrella, chosen = self._update(problem, population, p, field)
+        population, p = self._move(problem, field, umbrella, population.z[chosen])
+        report(1, f"kappa = {problem.kappa:.3g}")
+        return population, p, field, umbrella
+
+    def _update(
+        self, problem: DataProblem, population: Population, p: np.ndarray, field: Field
+    ) -> tuple[Field, Umbrella, np.ndarray]:
+        """The next field, the umbrella over its energies, and the particles to go on from."""
+        self.updates += 1
+        equations = self._precisions(problem, population, p, field)
+        field, _, self.mismatch = equations.advance(p, field, _NEWTON_TOLERANCE, _DRIFT)
+        p, energy = equations.weights(field.residual)[0], equations.energy(field.residual)[1]
+        umbrella = Umbrella.over(energy, p, problem.width)
+        return field, umbrella, resample(self.rng, p * np.exp(umbrella(energy)), NUM_BLOCKS)
+
+    def _precisions(
+        self, problem: DataProblem, population: Population, p: np.ndarray, field: Field
+    ) -> ParticleEquations:
+        """The equations at the next ρ: a step as long as the particles can follow at the old v and Ā."""
+        equations = ParticleEquations(problem, population, field.precisions)
+        if self.updates <= _HELD:
+            return equations
+        step = DAMPING * equations.precision_step(p)
+        while np.abs(step).max() > 1e-3:
+            equations = ParticleEquations(problem, population, field.precisions * np.exp(step))
+            equations.use(field)
+            if divergence(equations.weights(field.residual)[0], p) <= 0.5 * _DRIFT:
+                break
+            step = 0.5 * step
+        return equations
+
+    def _move(
+        self, problem: DataProblem, field: Field, umbrella: Umbrella, z: np.ndarray
+    ) -> tuple[Population, np.ndarray]:
+        """Particles after some moves, with their weights under the field."""
+        self._key, key = jax.random.split(self._key)
+        empty = np.zeros((0, 0), np.float32)
+        target = Target(
+            inputs=jnp.asarray(problem.inputs),
+            residual=jnp.asarray(field.residual, jnp.float32),
+            inverse=jnp.asarray(field.inverse if problem.adaptive else empty),
+            scales=jnp.asarray(problem.all_precisions(field.precisions) ** -0.5, jnp.float32),
+            coupling=jnp.float32(problem.coupling),
+            noise=jnp.float32(problem.noise),
+            knots=jnp.asarray(umbrella.knots, jnp.float32),
+            bonus=jnp.asarray(umbrella.bonus, jnp.float32),
+        )
+        activation, moves = problem.network.activation, self.options.num_moves
+        z, energy, self._steps = move(activation, moves, target, key, jnp.asarray(z), self._steps)
+        z, energy = np.asarray(z), np.asarray(energy, float)
+        bonus = umbrella(energy)
+        p = np.exp(-bonus)
+        log_density = -0.5 * (z.astype(float) ** 2).sum(axis=1) + energy + bonus
+        return Population(z, log_density), p / p.sum()

@@ -1,0 +1,207 @@
+"""Particles of the single-neuron density on a dataset: its energy and gradient, and moves that leave it invariant.
+
+MF and AK share one form. With φ ∈ R^P the neuron's activations on the training inputs and c = σ_a²/N^(2γ),
+
+    p(w) ∝ prior(w) exp(E(w)),    E = -½ log(1 + cG) + ½ c B²/(1 + cG),    B = φ·v,    v = (y - ⟨f⟩)/(κ²P)
+    MF: G = |φ|²/(κ²P),           AK: G = φᵀ Ā⁻¹ φ,   Ā = κ²P I + N c E_p[φφᵀ],   for which v = Ā⁻¹ y
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from models.network import ACTIVATIONS
+
+_TARGET_ACCEPTANCE = 0.6
+_LEAPS = 4
+
+
+class Target(NamedTuple):
+    """What the particles are to sample, prior(w) exp(E(w) + L(E(w))).
+
+    Parameters
+    ----------
+    inputs
+        Training inputs (P, D), with a column of ones where there are hidden biases.
+    residual
+        v, shape (P,).
+    inverse
+        Ā⁻¹ (P, P) for AK; shape (0, 0) for MF.
+    scales
+        Prior standard deviation of every weight, shape (D,).
+    coupling, noise
+        c and κ²P.
+    knots, bonus
+        The umbrella L by linear interpolation, constant outside; each (K,).
+    """
+
+    inputs: jax.Array
+    residual: jax.Array
+    inverse: jax.Array
+    scales: jax.Array
+    coupling: jax.Array
+    noise: jax.Array
+    knots: jax.Array
+    bonus: jax.Array
+
+
+class Neurons(NamedTuple):
+    """Particles and what is known of each.
+
+    Parameters
+    ----------
+    z
+        Weights over their prior's scales, (n, D).
+    log_density
+        -½|z|² + E + L(E), (n,).
+    gradient
+        Of E + L(E) in z, (n, D).
+    energy
+        E, (n,).
+    """
+
+    z: jax.Array
+    log_density: jax.Array
+    gradient: jax.Array
+    energy: jax.Array
+
+
+@partial(jax.jit, static_argnums=0)
+def features(activation: str, weights: jax.Array, inputs: jax.Array) -> jax.Array:
+    """Activations (n, P) of weights (n, D) on inputs (P, D)."""
+    return ACTIVATIONS[activation](weights @ inputs.T)
+
+
+@jax.jit
+def quadratic(hidden: jax.Array, inverse: jax.Array) -> jax.Array:
+    """φᵀ Ā⁻¹ φ for every row of `hidden` (n, P), in pieces that bound the memory; shape (n,)."""
+    return jax.lax.map(lambda h: h @ (inverse @ h), hidden, batch_size=1024)
+
+
+def evaluate(activation: str, target: Target, z: jax.Array) -> Neurons:
+    """E and its gradient, by hand: ∂E/∂φ = -c s (1 + c B² s) ½∂G/∂φ + c B s v with s = 1/(1 + cG).
+
+    Parameters
+    ----------
+    activation
+        A name of :data:`models.network.ACTIVATIONS`.
+    target
+        See :class:`Target`.
+    z
+        Scaled weights (n, D).
+    """
+    preactivation = (z * target.scales) @ target.inputs.T
+    hidden, slope = jax.jvp(ACTIVATIONS[activation], (preactivation,), (jnp.ones_like(preactivation),))
+    image = hidden @ target.inverse if target.inverse.size else hidden / target.noise
+    c = target.coupling
+    s = 1 / (1 + c * jnp.sum(hidden * image, axis=1))
+    overlap = hidden @ target.residual
+    energy = 0.5 * jnp.log(s) + 0.5 * c * overlap**2 * s
+    in_hidden = (-c * s * (1 + c * overlap**2 * s))[:, None] * image
+    in_hidden += (c * overlap * s)[:, None] * target.residual
+    bonus, tilt = _umbrella(target, energy)
+    gradient = (1 + tilt)[:, None] * ((in_hidden * slope) @ target.inputs) * target.scales
+    return Neurons(z, -0.5 * jnp.sum(z**2, axis=1) + energy + bonus, gradient, energy)
+
+
+def _umbrella(target: Target, energy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """L and its slope at every energy."""
+    knots, bonus = target.knots, target.bonus
+    index = jnp.clip(jnp.searchsorted(knots, energy) - 1, 0, len(knots) - 2)
+    slope = (bonus[index + 1] - bonus[index]) / (knots[index + 1] - knots[index])
+    inside = (energy > knots[0]) & (energy < knots[-1])
+    return jnp.interp(energy, knots, bonus), jnp.where(inside, slope, 0.0)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def move(
+    activation: str, num_pairs: int, target: Target, key: jax.Array, z: jax.Array, steps: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Metropolis moves of every particle, a wide and a narrow one `num_pairs` times.
+
+    Parameters
+    ----------
+    activation, target, key
+        See :func:`evaluate`; a ``jax.random.key``.
+    num_pairs
+        Pairs of moves, five gradients each.
+    z
+        Scaled weights (n, D).
+    steps
+        δ of :func:`_wide` and ε of :func:`_narrow`, shape (2,).
+
+    Returns
+    -------
+    tuple
+        z (n, D), energies (n,), and the steps, moved towards an acceptance of 0.6 of the wide move on the lower
+        half and of the narrow one on the upper fifth of the energies.
+    """
+
+    def pair(state, key):
+        wide, narrow = jax.random.split(key)
+        low = state.energy <= jnp.median(state.energy)
+        state, accepted = _wide(activation, target, wide, state, steps[0])
+        lower = jnp.sum(accepted * low) / jnp.sum(low)
+        high = state.energy >= jnp.quantile(state.energy, 0.8)
+        state, accepted = _narrow(activation, target, narrow, state, steps[1])
+        return state, jnp.stack([lower, jnp.sum(accepted * high) / jnp.sum(high)])
+
+    state, acceptance = jax.lax.scan(pair, evaluate(activation, target, z), jax.random.split(key, num_pairs))
+    steps = steps * jnp.exp(acceptance.mean(axis=0) - _TARGET_ACCEPTANCE)
+    return state.z, state.energy, jnp.clip(steps, 1e-5, jnp.array([2.0, 1.0]))
+
+
+def _wide(activation, target, key, state: Neurons, delta) -> tuple[Neurons, jax.Array]:
+    """z' = ((2-δ) z + 2δ ∇(E+L) + √(8δ) ξ)/(2+δ); returns the state and the acceptance probabilities.
+
+    The proposal is reversible with respect to the prior, so that in the bulk of the neurons, where E hardly varies,
+    δ = 2 draws nearly independent ones. Source: Cotter, Roberts, Stuart and White (2013), pCNL.
+    """
+    key_noise, key_accept = jax.random.split(key)
+    share, variance = 2 + delta, 8 * delta / (2 + delta) ** 2
+    mean = ((2 - delta) * state.z + 2 * delta * state.gradient) / share
+    noise = jax.random.normal(key_noise, state.z.shape)
+    proposal = evaluate(activation, target, mean + jnp.sqrt(variance) * noise)
+    back = ((2 - delta) * proposal.z + 2 * delta * proposal.gradient) / share
+    gain = jnp.sum((proposal.z - mean) ** 2 - (state.z - back) ** 2, axis=1) / (2 * variance)
+    return _accept(key_accept, state, proposal, proposal.log_density - state.log_density + gain)
+
+
+def _narrow(activation, target, key, state: Neurons, step) -> tuple[Neurons, jax.Array]:
+    """Hamiltonian move for neurons of high energy: kicks by ½ε∇(E+L) around exact rotations by ε under the prior.
+
+    ε differs between particles, log-uniform between 0.4 and 1.4 times the step: the energies they climb have many
+    curvatures. Source: Beskos, Pinski, Sanz-Serna and Stuart (2011).
+    """
+    key_momentum, key_step, key_accept = jax.random.split(key, 3)
+    momentum = jax.random.normal(key_momentum, state.z.shape)
+    spread = jax.random.uniform(key_step, (len(state.z), 1), minval=math.log(0.4), maxval=math.log(1.4))
+    epsilon = step * jnp.exp(spread)
+
+    def leap(carry, _):
+        current, p = carry
+        p = p + 0.5 * epsilon * current.gradient
+        z = jnp.cos(epsilon) * current.z + jnp.sin(epsilon) * p
+        p = jnp.cos(epsilon) * p - jnp.sin(epsilon) * current.z
+        current = evaluate(activation, target, z)
+        return (current, p + 0.5 * epsilon * current.gradient), None
+
+    (proposal, end), _ = jax.lax.scan(leap, (state, momentum), length=_LEAPS)
+    kinetic = 0.5 * jnp.sum(momentum**2 - end**2, axis=1)
+    return _accept(key_accept, state, proposal, proposal.log_density - state.log_density + kinetic)
+
+
+def _accept(key, state: Neurons, proposal: Neurons, log_ratio) -> tuple[Neurons, jax.Array]:
+    """Metropolis: every particle takes its proposal with probability min(1, exp(log_ratio))."""
+    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+    accept = jnp.log(jax.random.uniform(key, log_ratio.shape)) < log_ratio
+
+    def choose(new, old):
+        return jnp.where(accept.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, proposal, state), jnp.minimum(1.0, jnp.exp(log_ratio))

@@ -1,0 +1,148 @@
+"""A curve of solutions with an error at every point: polished on independent node sets, interpolated between.
+
+The curve comes from :mod:`inference.fixed_points.continuation` on one coarse node set. Points are added until the
+cubics between them are solutions too. Every point then moves to the curve of all node sets together by Newton steps
+normal to the curve; the curve of each single node set lies one more such step away. Beyond the paper
+(arXiv:2510.15174).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline, PchipInterpolator
+
+from inference.fixed_points.continuation import (
+    CurvePoint,
+    System,
+    between,
+    chord_length,
+    normal_step,
+    tangent_of,
+)
+
+_INTERPOLATED = 2e-4  # largest error of the cubics between points, in any unknown
+_ROUNDS = 3
+_SETTLED = 1e-2  # a Newton step of this length leaves its square
+_CORRECTIONS = 4
+_WORKERS = 2  # NumPy computes outside the interpreter's lock
+
+
+@dataclass(frozen=True)
+class Knot:
+    """What the node sets say at a point y = (θ, log κ) of the curve.
+
+    Parameters
+    ----------
+    value, jacobian, noise
+        F (n,), dF/dθ (n, n) and dF/dlog κ (n,), all node sets together.
+    own
+        F of each node set, shape (R, n).
+    extra
+        Averages that are wanted along the curve, shape (E,).
+    """
+
+    value: np.ndarray
+    jacobian: np.ndarray
+    noise: np.ndarray
+    own: np.ndarray
+    extra: np.ndarray
+
+
+@dataclass(frozen=True)
+class PolishedCurve:
+    """Dense samples along the curve.
+
+    Parameters
+    ----------
+    y
+        (θ, log κ) of all node sets together, shape (T, n + 1).
+    replicates
+        The same of each node set, shape (R, T, n + 1).
+    extra
+        Averages along the curve, shape (T, E).
+    evaluations
+        Of the system on all node sets.
+    """
+
+    y: np.ndarray
+    replicates: np.ndarray
+    extra: np.ndarray
+    evaluations: int
+
+
+def refine(points: list[CurvePoint], system: System) -> list[CurvePoint]:
+    """Add midpoints, corrected to the curve, until the cubics between points are on it to 2e-4."""
+    suspects = [True] * (len(points) - 1)
+    for _ in range(_ROUNDS):
+        length = chord_length(np.array([p.y for p in points]))
+        spline = CubicHermiteSpline(length, [p.y for p in points], [p.tangent for p in points])
+        refined, ahead = [points[0]], []
+        for i, suspect in enumerate(suspects):
+            middle = 0.5 * (length[i] + length[i + 1])
+            new, error = (None, 0.0) if not suspect else _corrected(spline(middle), spline(middle, 1), system)
+            if error > _INTERPOLATED:
+                refined.append(new)
+                ahead.append(True)
+            refined.append(points[i + 1])
+            ahead.append(error > _INTERPOLATED)
+        points, suspects = refined, ahead
+        if not any(suspects):
+            break
+    return points
+
+
+def _corrected(guess: np.ndarray, direction: np.ndarray, system: System) -> tuple[CurvePoint, float]:
+    """One Newton step normal to the curve, and its largest component."""
+    _, jacobian, noise = evaluated = system(guess[:-1], float(guess[-1]))
+    tangent = tangent_of(jacobian, noise, direction)
+    step = normal_step(jacobian, noise, -evaluated[0], tangent)
+    return CurvePoint.of(guess + step, tangent), float(np.abs(step).max())
+
+
+def polish(
+    points: list[CurvePoint], evaluate: Callable[[np.ndarray, float], Knot], per_interval: int = 24
+) -> PolishedCurve:
+    """Move the curve from one coarse node set to all of them.
+
+    Parameters
+    ----------
+    points
+        In order along the curve.
+    evaluate
+        θ, log κ → :class:`Knot`.
+    per_interval
+        Samples between two points.
+    """
+
+    def moved(part: list[CurvePoint]):
+        found, ahead = [], np.zeros_like(points[0].y)
+        for point in part:
+            # The way from the coarse curve changes slowly along it: the last point's brings this one close.
+            y = point.y + ahead
+            for count in range(1, _CORRECTIONS + 1):  # noqa: B007
+                knot = evaluate(y[:-1], float(y[-1]))
+                right = np.column_stack([-knot.value, -knot.own.T])
+                steps = normal_step(knot.jacobian, knot.noise, right, point.tangent)
+                y = y + steps[:, 0]
+                if np.abs(steps[:, 0]).max() < _SETTLED:
+                    break
+            tangent = tangent_of(knot.jacobian, knot.noise, point.tangent)
+            found.append((y, tangent, (steps[:, 1:] - steps[:, :1]).T, knot.extra, count))
+            ahead = y - point.y
+        return found
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        halves = [
+            points[i * len(points) // _WORKERS : (i + 1) * len(points) // _WORKERS] for i in range(_WORKERS)
+        ]
+        parts = [knot for half in pool.map(moved, halves) for knot in half]
+    y, tangents, shifts, extra, counts = (np.array(part) for part in zip(*parts, strict=True))
+    length = chord_length(y)
+    fine = between(length, per_interval)
+    dense = CubicHermiteSpline(length, y, tangents)(fine)
+    offsets = np.moveaxis(PchipInterpolator(length, shifts)(fine), 0, 1)
+    return PolishedCurve(dense, dense + offsets, PchipInterpolator(length, extra)(fine), int(counts.sum()))
