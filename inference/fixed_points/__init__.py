@@ -5,6 +5,7 @@ on sparse parity at P = ∞ and at finite P.
 """
 
 from inference.fixed_points.adaptive_kernel import AdaptiveKernel
+from inference.fixed_points.block_adaptive_kernel import BlockAdaptiveKernel
 from inference.fixed_points.data_annealing import ParticleOptions
 from inference.fixed_points.data_point import DataFieldPoint
 from inference.fixed_points.data_precisions import PrecisionRule, precision_rule
@@ -17,6 +18,7 @@ from inference.fixed_points.point import Branch, FixedPoint, Precisions
 __all__ = [
     "NNGP",
     "AdaptiveKernel",
+    "BlockAdaptiveKernel",
     "Branch",
     "DataFieldPoint",
     "FixedPoint",
