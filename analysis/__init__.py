@@ -1,16 +1,23 @@
 """What the answers say: order parameters, diagnostics, comparison, plots and the command line."""
 
 from analysis.compare import Comparison, compare
+from analysis.critical_noise import CriticalNoise, ScalingExponent, critical_noise, scaling_exponent
 from analysis.diagnose import Diagnosis, diagnose
 from analysis.files import load_tree, save_tree
 from analysis.order_parameters import order_parameters
+from analysis.phase_diagram import phase_diagram
 
 __all__ = [
     "Comparison",
+    "CriticalNoise",
     "Diagnosis",
+    "ScalingExponent",
     "compare",
+    "critical_noise",
     "diagnose",
     "load_tree",
     "order_parameters",
+    "phase_diagram",
     "save_tree",
+    "scaling_exponent",
 ]

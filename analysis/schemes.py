@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from numpyro.infer import NUTS
 
+from analysis.theories import THEORIES
 from inference import SGLD, MeanFieldARDGuide, MeanFieldGuide, fit, sample
 from inference.datatree import build_tree
-from inference.fixed_points import NNGP, MeanField, MeanFieldARD
 from inference.progress import ProgressCallback
 from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork
 
@@ -78,18 +78,27 @@ def _guide(guide, network, data, key, progress):
     return fit(network, data, guide, key, num_draws=_INDEPENDENT_DRAWS, progress=progress), None
 
 
-def _fixed_point(theory, name, network, data, key, progress):
+def _fixed_point(name, network, data, key, progress):
     began = time.perf_counter()
     progress(0, 1, "solving")
-    population = name != "nngp"
-    point = theory.solve(network, data.teacher if population else data)
-    draws = point.sample_networks(key, _INDEPENDENT_DRAWS)
+    theory, population = THEORIES[name], _on_population(name, network, data)
+    if population:
+        options = {"num_data": data.num_data} if theory.finite_data else {}
+        if theory.sampled:
+            options["key"] = key
+        point = theory.solver().solve(network, data.teacher, **options)
+        # A theory of the population leaves the readouts to the data where it has integrated them out.
+        draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([data] if theory.finite_data else []))
+    else:
+        options = {} if name == "nngp" else {"key": key, "progress": progress}
+        point = theory.solver().solve(network, data, **options)
+        draws = point.sample_networks(key, _INDEPENDENT_DRAWS)
     tree = build_tree(
         network,
         data,
         {k: np.reshape(v, (_CHAINS, -1, *v.shape[1:])) for k, v in draws.items()},
         scheme=name,
-        settings={"theory": name},
+        settings={"theory": name, "on": "population" if population else "dataset"},
         seed=key,
         wall_time_s=time.perf_counter() - began,
         gradient_evaluations=0,
@@ -100,6 +109,19 @@ def _fixed_point(theory, name, network, data, key, progress):
     return tree, point
 
 
+def _on_population(name: str, network: TwoLayerNetwork, data: Dataset) -> bool:
+    """Whether a theory is solved for the teacher's population: on sparse parity with closed forms, but for NNGP."""
+    teacher = data.teacher
+    if name == "nngp" or not isinstance(teacher, SparseParity):
+        return False
+    closed = network.activation == "relu" and not network.bias
+    return closed and teacher.degree % 2 == 0 and teacher.degree < teacher.input_dim
+
+
+def _by_default(name: str, network: TwoLayerNetwork, data: Dataset) -> bool:
+    return name == "nngp" or (name.startswith("mean-field") and _on_population(name, network, data))
+
+
 def _any(network, data):
     return None
 
@@ -108,17 +130,19 @@ def _ard_prior(network, data):
     return None if isinstance(network.prior, ARD) else "it covers the ARD prior"
 
 
-def _isotropic_prior(network, data):
-    return None if isinstance(network.prior, Isotropic) else "it covers the isotropic prior"
+def _theory(name: str) -> Scheme:
+    theory = THEORIES[name]
 
+    def covers(network, data):
+        if network.prior.name not in theory.priors:
+            return f"it covers the {' and the '.join(theory.priors).replace('ard', 'ARD')} prior"
+        if not theory.on_data and not _on_population(name, network, data):
+            return (
+                "it covers sparse parities of even degree below input_dim, and ReLU networks without biases"
+            )
+        return None
 
-def _population_parity(prior_covered, network, data):
-    teacher = data.teacher
-    if not isinstance(teacher, SparseParity) or teacher.degree % 2 or teacher.degree >= teacher.input_dim:
-        return "it covers sparse parities of even degree below input_dim, in the limit of infinite data"
-    if network.activation != "relu" or network.bias:
-        return "it covers ReLU networks without biases"
-    return prior_covered(network, data)
+    return Scheme(partial(_fixed_point, name), covers)
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -126,19 +150,15 @@ SCHEMES: dict[str, Scheme] = {
     "nuts": Scheme(_nuts, _any),
     "mf-guide": Scheme(partial(_guide, MeanFieldGuide()), _any),
     "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), _ard_prior),
-    "nngp": Scheme(partial(_fixed_point, NNGP(), "nngp"), _isotropic_prior),
-    "mean-field": Scheme(
-        partial(_fixed_point, MeanField(), "mean-field"), partial(_population_parity, _isotropic_prior)
-    ),
-    "mean-field-ard": Scheme(
-        partial(_fixed_point, MeanFieldARD(), "mean-field-ard"), partial(_population_parity, _ard_prior)
-    ),
+    **{name: _theory(name) for name in THEORIES},
 }
 
 
 def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
-    """Every scheme that covers the problem; for the ARD prior its own guide stands for the plain one."""
+    """The schemes that run where none is named; for the ARD prior its own guide stands for the plain one."""
     names = [name for name, scheme in SCHEMES.items() if scheme.covers(network, data) is None]
+    # The theories beyond the paper, and those that sample particles on a dataset, run where they are named.
+    names = [name for name in names if name not in THEORIES or _by_default(name, network, data)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 
 

@@ -146,7 +146,10 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["solve", "--theory", "mean-field", "--degree", "0"], "degree must be a whole number of at least 1"),
         (["solve", "--theory", "mean-field", "--width", "0"], "width must be a whole number of at least 1"),
         (["solve", "--theory", "mean-field-ard", "--alpha0", "-4"], "shape must be a finite number greater"),
-        (["solve", "--theory", "mean-field-ard", "--num-data", "10"], "num_data is for nngp"),
+        (
+            ["solve", "--theory", "mean-field-ard", "--num-data", "10"],
+            "num_data is for theories with a",
+        ),
         (["solve", "--theory", "mean-field", "--prior", "ard"], "prior must be isotropic for mean-field"),
         (["solve", "--theory", "nngp", "--num-data", "0"], "num_data must be a whole number of at least 1"),
         (["compare", "--kappas", "0.1,0.1"], "kappas must be distinct"),

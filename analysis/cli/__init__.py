@@ -7,12 +7,14 @@ from typing import Annotated
 import tyro
 
 from analysis.cli.compare import Compare
+from analysis.cli.phase import Phase
 from analysis.cli.sample import Sample
 from analysis.cli.solve import Solve
 
 Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Solve, tyro.conf.subcommand("solve")]
+    | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
 )
 

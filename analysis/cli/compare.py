@@ -47,8 +47,9 @@ class Compare:
     priors: Names = ("isotropic", "ard")
     """Priors over the hidden weights: isotropic, ard."""
     schemes: Names = ()
-    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard; by default all that
-    cover the problem. A named scheme is skipped for the priors it does not cover."""
+    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel and
+    block-adaptive-kernel; by default all but the last two that cover the problem. A named scheme is skipped for the
+    priors it does not cover."""
     plots: bool = True
     """Draw the figures."""
 

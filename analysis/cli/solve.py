@@ -2,7 +2,8 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -11,34 +12,39 @@ import tyro
 from analysis.cli.options import OutputOptions, PriorName, Problem
 from analysis.cli.output import console, show_table, write_settings
 from analysis.files import write_json
-from inference.fixed_points import NNGP, AdaptiveKernel, MeanField, MeanFieldARD
+from analysis.theories import THEORIES, Theory
+from models import Dataset
 
-# Each theory with the priors it covers, its own first.
-THEORIES = {
-    "nngp": (NNGP, ("isotropic",)),
-    "mean-field": (MeanField, ("isotropic",)),
-    "mean-field-ard": (MeanFieldARD, ("ard",)),
-    "adaptive-kernel": (AdaptiveKernel, ("isotropic", "ard")),
-}
+TheoryName = Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel", "block-adaptive-kernel"]
 
 
 @dataclass(frozen=True)
 class Solve:
-    """Solve a fixed-point theory for sparse parity: order parameter, test MSE and every branch."""
+    """Solve a fixed-point theory: order parameter, test MSE and every branch.
 
-    theory: Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel"]
+    On sparse parity by default, averaged over the inputs (and, with --num-data, over data sets of that size); with
+    --data on the training points of a file.
+    """
+
+    theory: TheoryName
     """nngp: infinite width. mean-field: the plain mean field. mean-field-ard: the mean field with the ARD prior.
-    adaptive-kernel: neurons that adapt to the kernel they form together."""
+    adaptive-kernel: neurons that adapt to the kernel they form together. block-adaptive-kernel: the same with the
+    relevant block kept exactly, sampled."""
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappa: float = 0.05
     """Noise κ."""
     num_data: int | None = None
-    """Number of training points P for theories with a finite-P form (nngp, adaptive-kernel); infinite by default."""
+    """Number of training points P for theories with a finite-P form (nngp, adaptive-kernel,
+    block-adaptive-kernel); infinite by default."""
+    data: Path | None = None
+    """Solve on the data in this .npz (x, y) or .csv file instead; input-dim and degree then do not count."""
+    target: str | None = None
+    """Column of the .csv file to predict; the last one by default."""
     prior: PriorName | None = None
-    """Prior over the hidden weights, for adaptive-kernel: isotropic (default) or ard."""
+    """Prior over the hidden weights, for adaptive-kernel and block-adaptive-kernel: isotropic (default) or ard."""
     start: Literal["prior", "aligned"] = "prior"
-    """Which start's branch to report, where the theory has several (mean-field-ard, adaptive-kernel)."""
+    """Which start's branch to report, where the theory has several."""
 
     def run(self) -> None:
         """Solve, write the folder if one is named, print the answer."""
@@ -67,20 +73,39 @@ class Solve:
 
     def solve(self) -> dict:
         """The fixed point as JSON-able values."""
-        theory, priors = THEORIES[self.theory]
-        prior = self.prior or priors[0]
-        if prior not in priors:
-            raise ValueError(f"prior must be {' or '.join(priors)} for {self.theory}, got {prior!r}.")
-        network, teacher = self.problem.network(self.kappa, prior), self.problem.teacher()
-        # NNGP and the plain mean field have one solution: both starts lead there.
-        start = {"start": self.start} if theory in (MeanFieldARD, AdaptiveKernel) else {}
-        if theory in (NNGP, AdaptiveKernel):
-            return theory().solve(network, teacher, num_data=self.num_data, **start).to_dict()
-        if self.num_data is not None:
+        theory = THEORIES[self.theory]
+        prior = self.prior or theory.priors[0]
+        if prior not in theory.priors:
+            raise ValueError(f"prior must be {' or '.join(theory.priors)} for {self.theory}, got {prior!r}.")
+        if self.data is not None:
+            return self._on_data(theory, prior)
+        if self.target is not None:
+            raise ValueError("target names a column of the file given by --data; give that too.")
+        options = {"start": self.start} if theory.has_starts else {}
+        if theory.finite_data:
+            options["num_data"] = self.num_data
+        elif self.num_data is not None:
             raise ValueError(
-                f"num_data is for nngp and adaptive-kernel: {self.theory} is a theory of infinite data; leave it out."
+                f"num_data is for theories with a finite-P form: {self.theory} is one of infinite data; leave it out."
             )
-        return theory().solve(network, teacher, **start).to_dict()
+        if theory.sampled:
+            options["key"] = self.output.key()
+        network = self.problem.network(self.kappa, prior)
+        return theory.solver().solve(network, self.problem.teacher(), **options).to_dict()
+
+    def _on_data(self, theory: Theory, prior: str) -> dict:
+        if not theory.on_data:
+            raise ValueError(
+                f"data is not for {self.theory}, a theory of a teacher's population; leave it out."
+            )
+        if self.num_data is not None:
+            raise ValueError("num_data is the number of rows of the file given by --data; leave it out.")
+        data = Dataset.from_file(self.data, target=self.target, seed=self.output.seed)
+        network = replace(self.problem, input_dim=data.input_dim).network(self.kappa, prior)
+        options = (
+            {} if self.theory == "nngp" else {"start": self.start, "key": self.output.key(), "progress": True}
+        )
+        return theory.solver().solve(network, data, **options).to_dict()
 
 
 def _flat_precisions(answer: dict) -> dict:

@@ -12,8 +12,10 @@ COLOURS = {
     "nngp": "#999999",
     "mean-field": "#009E73",
     "mean-field-ard": "#CC79A7",
+    "adaptive-kernel": "#56B4E9",
+    "block-adaptive-kernel": "#8C510A",
 }
-FALLBACK_COLOUR = "#56B4E9"
+FALLBACK_COLOUR = "#F0E442"
 
 TITLES = {
     "nuts": "NUTS",
@@ -23,6 +25,8 @@ TITLES = {
     "nngp": "NNGP",
     "mean-field": "MF theory",
     "mean-field-ard": "MF-ARD theory",
+    "adaptive-kernel": "AK theory",
+    "block-adaptive-kernel": "AKB theory",
 }
 
 

@@ -1,0 +1,97 @@
+"""Phase diagrams and curves of solutions."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from analysis.plots.style import colour, new_figure, tidy, title
+from inference.fixed_points import NoiseCurve
+
+
+def plot_phase_diagram(grid: xr.Dataset) -> Figure:
+    """Order parameter over κ and P, a panel per theory; lines at the onset (m = 0.1, solid) and at folds (dashed).
+
+    Theories of infinite data share a last panel, m against κ.
+
+    Parameters
+    ----------
+    grid
+        From :func:`analysis.phase_diagram`.
+    """
+    finite = grid.num_data.values[np.isfinite(grid.num_data.values)]
+    maps, lines = [], []
+    for name in grid.theory.values:
+        rows = grid.order_parameter.sel(theory=name, num_data=finite).notnull().any("kappa").sum()
+        (maps if rows > 1 else lines).append(str(name))
+    figure, (axes,) = new_figure(1, len(maps) + bool(lines), 1.2 + 4.0 * (len(maps) + bool(lines)), 3.6)
+    image = None
+    for panel, name in zip(axes, maps, strict=False):
+        image = _map(panel, grid.sel(theory=name, num_data=finite), name)
+    if image is not None:
+        figure.colorbar(image, ax=axes[: len(maps)], label="order parameter m")
+    if lines:
+        for name in lines:
+            _lines(axes[-1], grid.sel(theory=name), name)
+        axes[-1].set(xscale="log", xlabel="noise κ", ylabel="order parameter m", ylim=(-0.02, 1.02))
+        axes[-1].legend(frameon=False, fontsize=8)
+        tidy(axes[-1])
+    return figure
+
+
+def _map(axes, part: xr.Dataset, name: str):
+    kappa, size = part.kappa.values, part.num_data.values
+    image = axes.pcolormesh(
+        kappa,
+        size,
+        part.order_parameter.transpose("num_data", "kappa"),
+        vmin=0,
+        vmax=1,
+        shading="nearest",
+        cmap="viridis",
+    )
+    axes.plot(part.onset, size, color="white", lw=1.5)
+    for fold in part.fold_kappa.transpose("fold", "num_data").values:
+        axes.plot(fold, size, color="white", lw=1, ls="--")
+    axes.set(xscale="log", yscale="log", xlabel="noise κ", ylabel="training points P")
+    axes.set_xlim(kappa.min(), kappa.max())
+    axes.set_ylim(size.min(), size.max())
+    axes.set_title(title(name), loc="left", fontsize=10)
+    return image
+
+
+def _lines(axes, part: xr.Dataset, name: str) -> None:
+    for size in part.num_data.values:
+        m = part.order_parameter.sel(num_data=size)
+        if m.notnull().any():
+            label = title(name) + (f", P = {size:g}" if np.isfinite(size) else ", P = ∞")
+            axes.plot(part.kappa, m, color=colour(name), marker=".", label=label)
+
+
+def plot_noise_curves(curves: dict[str, NoiseCurve], kappas: tuple[float, float] | None = None) -> Figure:
+    """m against κ with every branch: stable solutions solid, unstable ones dashed.
+
+    Parameters
+    ----------
+    curves
+        By the label of each in the legend.
+    kappas
+        Range of κ that is shown; all by default.
+    """
+    figure, ((axes,),) = new_figure(1, 1, 6.0, 4.0)
+    for label, curve in curves.items():
+        shade = colour(curve.theory)
+        style = {"color": shade, "alpha": 1.0 if curve.num_data is None else 0.6}
+        for stable in (True, False):
+            m = np.where(curve.stable == stable, curve.order_parameter, np.nan)
+            # The sample after a change belongs to both, so that the line has no gap at a fold.
+            change = np.flatnonzero(curve.stable[1:] != curve.stable[:-1]) + 1
+            m[change] = curve.order_parameter[change]
+            axes.plot(curve.kappa, m, ls="-" if stable else "--", label=label if stable else None, **style)
+        for fold in curve.folds():
+            axes.plot(fold.kappa, fold.order_parameter, "o", ms=4, **style)
+    axes.set(xscale="log", xlabel="noise κ", ylabel="order parameter m", ylim=(-0.02, 1.02))
+    if kappas is not None:
+        axes.set_xlim(*kappas)
+    axes.legend(frameon=False, fontsize=8)
+    tidy(axes)
+    return figure
