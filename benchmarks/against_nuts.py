@@ -1,0 +1,167 @@
+"""Every theory against NUTS on the default problem over the noise: the README's table and figure.
+
+    python benchmarks/against_nuts.py
+
+Needs ``benchmarks/data/nuts_reference.csv`` (nuts_reference.py makes it). Theories of the population are solved at
+P = ∞ and, where they have a finite-P form, at the data's P; those on a data set on every one of NUTS's. Writes
+``benchmarks/data/theories.csv`` and ``docs/figures/against_nuts.png``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import tyro
+
+from analysis.cli.options import Names, Problem
+from analysis.cli.output import show_table, write_figure
+from analysis.files import write_atomically
+from analysis.plots.style import colour, new_figure, tidy, title
+from analysis.theories import THEORIES
+from models import TwoLayerNetwork
+
+HERE = Path(__file__).parent
+REFERENCE, RESULT = HERE / "data" / "nuts_reference.csv", HERE / "data" / "theories.csv"
+FIGURE = HERE.parent / "docs" / "figures" / "against_nuts.png"
+_FIGURES = ("order_parameter", "test_mse", "moment_relevant", "moment_rest", "num_aligned")
+
+
+@dataclass(frozen=True)
+class AgainstNUTS:
+    """Solve every theory where NUTS has run, and lay the answers side by side."""
+
+    theories: Names = tuple(THEORIES)
+    """Which."""
+    data_sets: bool = True
+    """Also solve on the data sets (minutes)."""
+    start: str = "prior"
+    """Start of theories that have several solutions."""
+
+    def run(self) -> None:
+        """Solve what is missing, write the table and the figure."""
+        nuts = pd.read_csv(REFERENCE)
+        rows = pd.read_csv(RESULT).to_dict("records") if RESULT.is_file() else []
+        for (kappa, prior), cell in nuts.groupby(["kappa", "prior"], sort=False):
+            for name in self.theories:
+                if prior in THEORIES[name].priors:
+                    for form in self.forms(name):
+                        label = {"theory": name, "on": form, "kappa": kappa, "prior": prior}
+                        if not any(all(row[k] == v for k, v in label.items()) for row in rows):
+                            rows.append(label | self.solve(name, form, kappa, prior, cell))
+                            frame = pd.DataFrame(rows)
+                            write_atomically(
+                                RESULT, lambda p, f=frame: f.to_csv(p, index=False, float_format="%.6g")
+                            )
+                            print(rows[-1], flush=True)
+        table = side_by_side(nuts, pd.DataFrame(rows))
+        show_table(table, "NUTS and the theories")
+        write_figure(figure(nuts, pd.DataFrame(rows)), FIGURE)
+
+    def forms(self, name: str) -> list[str]:
+        """population (P = ∞), finite P, data sets."""
+        theory = THEORIES[name]
+        forms = ["population"] + ["finite P"] * theory.finite_data
+        return forms + ["data sets"] * (self.data_sets and theory.on_data)
+
+    def solve(self, name: str, form: str, kappa: float, prior: str, cell: pd.DataFrame) -> dict:
+        """Figures of one theory, averaged over the data sets where it is solved on them."""
+        problem, theory = Problem(), THEORIES[name]
+        network, teacher = problem.network(kappa, prior), problem.teacher()
+        size = int(cell.num_data.iloc[0])
+        if form == "data sets":
+            data = [teacher.sample(jax.random.key(int(seed)), size, 1000) for seed in cell.seed]
+            options = {} if name == "nngp" else {"start": self.start}
+            points = [theory.solver().solve(network, d, **options) for d in data]
+        else:
+            options = {"start": self.start} if theory.has_starts else {}
+            if theory.finite_data:
+                options["num_data"] = size if form == "finite P" else None
+            points = [theory.solver().solve(network, teacher, **options)]
+        values = [self.figures(point, network, teacher) for point in points]
+        return {k: float(np.mean([v[k] for v in values])) for k in values[0]} | {
+            "converged": all(point.converged for point in points)
+        }
+
+    @staticmethod
+    def figures(point, network: TwoLayerNetwork, teacher) -> dict:
+        """m, test MSE, second moments and the number of aligned neurons; these two from networks of the theory."""
+        out = {"order_parameter": point.order_parameter, "test_mse": point.test_mse}
+        if point.sampler is None:
+            return out | dict.fromkeys(_FIGURES[2:], np.nan)
+        # Weights alone: readouts do not matter here.
+        data = teacher.sample(jax.random.key(0), 20, 10)
+        finite = point.theory in ("adaptive-kernel", "block-adaptive-kernel") and not hasattr(
+            point, "second_moment"
+        )
+        w = point.sample_networks(jax.random.key(0), 400, *([data] if finite else []))["w"]
+        share = (w[:, :, : teacher.degree] ** 2).sum(axis=2) / (w**2).sum(axis=2)
+        return out | {
+            "moment_relevant": float((w[:, :, : teacher.degree] ** 2).mean()),
+            "moment_rest": float((w[:, :, teacher.degree :] ** 2).mean()),
+            "num_aligned": float((share > 0.5).sum(axis=1).mean()),
+        }
+
+
+def side_by_side(nuts: pd.DataFrame, theories: pd.DataFrame) -> pd.DataFrame:
+    """m (test MSE) of NUTS, with the standard error over data sets, and of every theory."""
+    rows = []
+    for (kappa, prior), cell in nuts.groupby(["kappa", "prior"], sort=False):
+        error = cell.order_parameter.std(ddof=1) / np.sqrt(len(cell))
+        row = {
+            "prior": prior,
+            "κ": f"{kappa:g}",
+            "NUTS": f"{cell.order_parameter.mean():.3f} ± {error:.3f} ({cell.test_mse.mean():.3f})",
+            "aligned": f"{cell.num_aligned.mean():.1f}",
+        }
+        for _, found in theories[(theories.kappa == kappa) & (theories.prior == prior)].iterrows():
+            column = (
+                f"{title(found.theory).removesuffix(' theory')}, {found.on.replace('population', 'P = ∞')}"
+            )
+            row[column] = f"{found.order_parameter:.3f} ({found.test_mse:.3f})"
+            if found.theory == "block-adaptive-kernel" and found.on == "finite P":
+                row["AKB aligned"] = f"{found.num_aligned:.1f}"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("–").sort_values("prior", ascending=False, kind="stable")
+
+
+def figure(nuts: pd.DataFrame, theories: pd.DataFrame):
+    """m, test MSE, second moments and aligned neurons against κ; a row per prior."""
+    priors, names = (
+        list(dict.fromkeys(nuts.prior)),
+        ("m", "test MSE of a draw", "E[w²] relevant/irrelevant", "aligned neurons"),
+    )
+    result, grid = new_figure(len(priors), 4, 15.0, 3.1 * len(priors), sharex=True)
+    styles = {"population": ":", "finite P": "-", "data sets": "--"}
+    for prior, line in zip(priors, grid, strict=True):
+        for place, (axes, name) in enumerate(zip(line, names, strict=True)):
+            cells = nuts[nuts.prior == prior].groupby("kappa")
+            mean, spread = _column(cells.mean(numeric_only=True), place), None
+            if place < 2:
+                spread = 2 * cells[_FIGURES[place]].sem()
+            axes.errorbar(
+                mean.index, mean, yerr=spread, fmt="o", ms=4, color="k", capsize=2, label="NUTS", zorder=3
+            )
+            for (theory, on), rows in theories[theories.prior == prior].groupby(["theory", "on"], sort=False):
+                values = _column(rows.set_index("kappa").sort_index(), place)
+                label = f"{title(theory).removesuffix(' theory')}, {on.replace('population', 'P = ∞')}"
+                axes.plot(values.index, values, styles[on], color=colour(theory), label=label)
+            axes.set(xscale="log", title=f"{prior}: {name}" if place == 0 else name)
+            if place > 0:
+                axes.set_yscale("log")
+            tidy(axes)
+        line[0].legend(frameon=False, fontsize=6)
+    for axes in grid[-1]:
+        axes.set_xlabel("noise κ")
+    return result
+
+
+def _column(frame: pd.DataFrame, place: int) -> pd.Series:
+    if place == 2:
+        return frame.moment_relevant / frame.moment_rest
+    return frame[("order_parameter", "test_mse", "", "num_aligned")[place]]
+
+
+if __name__ == "__main__":
+    tyro.cli(AgainstNUTS).run()
