@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pandas as pd
 import tyro
+from matplotlib.ticker import NullLocator
 
 from analysis.cli.options import Names, Problem
 from analysis.cli.output import show_table, write_figure
@@ -25,6 +26,7 @@ from models import TwoLayerNetwork
 HERE = Path(__file__).parent
 REFERENCE, RESULT = HERE / "data" / "nuts_reference.csv", HERE / "data" / "theories.csv"
 FIGURE = HERE.parent / "docs" / "figures" / "against_nuts.png"
+NOISES = (0.03, 0.05, 0.1, 0.2, 0.3)  # labelled in the figure
 _FIGURES = ("order_parameter", "test_mse", "moment_relevant", "moment_rest", "num_aligned")
 
 
@@ -55,9 +57,14 @@ class AgainstNUTS:
                                 RESULT, lambda p, f=frame: f.to_csv(p, index=False, float_format="%.6g")
                             )
                             print(rows[-1], flush=True)
-        table = side_by_side(nuts, pd.DataFrame(rows))
-        show_table(table, "NUTS and the theories")
-        write_figure(figure(nuts, pd.DataFrame(rows)), FIGURE)
+        frame = pd.DataFrame(rows)
+        for prior in dict.fromkeys(nuts.prior):
+            for name, header in (("order_parameter", "m"), ("test_mse", "test MSE of a draw")):
+                table = side_by_side(nuts[nuts.prior == prior], frame[frame.prior == prior], name)
+                show_table(table, f"{header}, {prior} prior")
+        table = moments(nuts, frame)
+        show_table(table, "second moment of a weight times d, relevant / irrelevant, and aligned neurons")
+        write_figure(figure(nuts, frame), FIGURE)
 
     def forms(self, name: str) -> list[str]:
         """population (P = ∞), finite P, data sets."""
@@ -104,26 +111,38 @@ class AgainstNUTS:
         }
 
 
-def side_by_side(nuts: pd.DataFrame, theories: pd.DataFrame) -> pd.DataFrame:
-    """m (test MSE) of NUTS, with the standard error over data sets, and of every theory."""
+def side_by_side(nuts: pd.DataFrame, theories: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The figure `name` of NUTS, with the standard error over data sets, and of every theory; a row per κ."""
     rows = []
+    for kappa, cell in nuts.groupby("kappa", sort=False):
+        row = {"κ": f"{kappa:g}", "NUTS": f"{cell[name].mean():.3f} ± {cell[name].sem():.3f}"}
+        for _, found in theories[theories.kappa == kappa].iterrows():
+            row[_label(found.theory, found.on)] = f"{found[name]:.3f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def moments(nuts: pd.DataFrame, theories: pd.DataFrame) -> pd.DataFrame:
+    """d E[w²] of a relevant and an irrelevant weight, and the number of aligned neurons (in brackets)."""
+    dim, rows = Problem().input_dim, []
     for (kappa, prior), cell in nuts.groupby(["kappa", "prior"], sort=False):
-        error = cell.order_parameter.std(ddof=1) / np.sqrt(len(cell))
-        row = {
-            "prior": prior,
-            "κ": f"{kappa:g}",
-            "NUTS": f"{cell.order_parameter.mean():.3f} ± {error:.3f} ({cell.test_mse.mean():.3f})",
-            "aligned": f"{cell.num_aligned.mean():.1f}",
-        }
+        row = {"prior": prior, "κ": f"{kappa:g}", "NUTS": _moments(cell.mean(numeric_only=True), dim)}
         for _, found in theories[(theories.kappa == kappa) & (theories.prior == prior)].iterrows():
-            column = (
-                f"{title(found.theory).removesuffix(' theory')}, {found.on.replace('population', 'P = ∞')}"
+            finest = found.on == "data sets" or (
+                found.theory == "block-adaptive-kernel" and found.on == "finite P"
             )
-            row[column] = f"{found.order_parameter:.3f} ({found.test_mse:.3f})"
-            if found.theory == "block-adaptive-kernel" and found.on == "finite P":
-                row["AKB aligned"] = f"{found.num_aligned:.1f}"
+            if finest and np.isfinite(found.moment_rest):
+                row[_label(found.theory, found.on)] = _moments(found, dim)
         rows.append(row)
     return pd.DataFrame(rows).fillna("–").sort_values("prior", ascending=False, kind="stable")
+
+
+def _moments(row: pd.Series, dim: int) -> str:
+    return f"{dim * row.moment_relevant:.2f} / {dim * row.moment_rest:.2f} ({row.num_aligned:.1f})"
+
+
+def _label(theory: str, on: str) -> str:
+    return f"{title(theory).removesuffix(' theory')}, {on.replace('population', 'P = ∞')}"
 
 
 def figure(nuts: pd.DataFrame, theories: pd.DataFrame):
@@ -145,9 +164,10 @@ def figure(nuts: pd.DataFrame, theories: pd.DataFrame):
             )
             for (theory, on), rows in theories[theories.prior == prior].groupby(["theory", "on"], sort=False):
                 values = _column(rows.set_index("kappa").sort_index(), place)
-                label = f"{title(theory).removesuffix(' theory')}, {on.replace('population', 'P = ∞')}"
-                axes.plot(values.index, values, styles[on], color=colour(theory), label=label)
+                axes.plot(values.index, values, styles[on], color=colour(theory), label=_label(theory, on))
             axes.set(xscale="log", title=f"{prior}: {name}" if place == 0 else name)
+            axes.set_xticks(NOISES, [f"{k:g}" for k in NOISES])
+            axes.xaxis.set_minor_locator(NullLocator())
             if place > 0:
                 axes.set_yscale("log")
             tidy(axes)

@@ -1,10 +1,31 @@
 """Problems that several test files share; each fixture is immutable, so that tests do not depend on their order."""
 
+import os
+import shutil
+import tempfile
+
 import jax
 import pytest
 
 from inference import SGLD, sample
 from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
+
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config):
+    """One compilation cache for this run, shared by its worker processes and by the commands that tests start."""
+    if _CACHE not in os.environ:
+        config._own_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix="mfzoo-tests-")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+        # JAX has read its environment already, when this file imported it.
+        jax.config.update("jax_compilation_cache_dir", config._own_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "_own_cache"):
+        shutil.rmtree(config._own_cache, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
