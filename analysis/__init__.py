@@ -6,6 +6,7 @@ from analysis.diagnose import Diagnosis, diagnose
 from analysis.files import load_tree, save_tree
 from analysis.order_parameters import order_parameters
 from analysis.phase_diagram import phase_diagram
+from analysis.sweep import sweep
 
 __all__ = [
     "Comparison",
@@ -20,4 +21,5 @@ __all__ = [
     "phase_diagram",
     "save_tree",
     "scaling_exponent",
+    "sweep",
 ]

@@ -17,7 +17,8 @@ def misses(theory, network, teacher, **options):
     out = [abs(rough.order_parameter - fine.order_parameter) / (rough.error + 1e-9)]
     if hasattr(rough, "test_mse_error"):
         out.append(abs(rough.test_mse - fine.test_mse) / (rough.test_mse_error + 1e-9))
-    assert fine.error < rough.error + 1e-9
+    # What the node sets share (the radial rule, the grid's border) does not fall with their number.
+    assert fine.error < 1.1 * rough.error + 1e-9
     return out
 
 

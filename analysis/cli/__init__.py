@@ -10,12 +10,14 @@ from analysis.cli.compare import Compare
 from analysis.cli.phase import Phase
 from analysis.cli.sample import Sample
 from analysis.cli.solve import Solve
+from analysis.cli.sweep import Sweep
 
 Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Solve, tyro.conf.subcommand("solve")]
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
 )
 
 

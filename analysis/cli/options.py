@@ -1,10 +1,10 @@
 """Options that commands share, each declared once."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import jax
 import numpy as np
@@ -133,6 +133,43 @@ class OutputOptions:
     def folder(self, command: str) -> Path:
         """The folder to write to."""
         return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def with_stored(options, stored: dict, exempt: set[str]):
+    """`options` with the values that ``settings.json`` holds for a run, those named in `exempt` left as given.
+
+    Raises
+    ------
+    ValueError
+        For an option that is given, differs from its default, and differs from the stored value.
+
+    Examples
+    --------
+    >>> with_stored(Problem(), {"width": 8}, set()).width
+    8
+    >>> with_stored(Problem(width=9), {"width": 8}, set())
+    Traceback (most recent call last):
+    ...
+    ValueError: width is 8 in the run to resume, got 9; leave it out, or start another run.
+    """
+    values = {}
+    for option in fields(options):
+        name, given = option.name, getattr(options, option.name)
+        if name in exempt or name not in stored:
+            continue
+        if is_dataclass(given):
+            values[name] = with_stored(given, stored[name], exempt)
+            continue
+        value = stored[name]
+        if value is not None and Path in (option.type, *get_args(option.type)):
+            value = Path(value)
+        default = None if option.default is MISSING else option.default
+        if given not in (default, value):
+            raise ValueError(
+                f"{name} is {value} in the run to resume, got {given}; leave it out, or start another run."
+            )
+        values[name] = value
+    return replace(options, **values)
 
 
 def check_kappas(kappas: tuple[float, ...]) -> None:

@@ -66,6 +66,21 @@ def write_settings(folder: Path, settings: dict) -> None:
     write_json(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
 
 
+def read_settings(folder: Path, command: str) -> dict:
+    """The options that ``mfzoo`` `command` left in a folder; ``ValueError`` where there are none."""
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise ValueError(f"out: {str(folder)!r} holds no run to resume; start one without --resume.")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        made_by = settings["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"settings file {str(path)!r} is damaged; start a run in another folder.") from None
+    if made_by != command:
+        raise ValueError(f"out: {str(folder)!r} is from mfzoo {made_by}; resume a folder of mfzoo {command}.")
+    return settings
+
+
 class Board:
     """A progress display on standard error: one bar for all jobs, and one for each job that is running."""
 

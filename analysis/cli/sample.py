@@ -1,26 +1,42 @@
 """``mfzoo sample``: one posterior by one sampler."""
 
 import json
+import shlex
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import tyro
 from numpyro.infer import NUTS
 
-from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem
-from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
+from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem, with_stored
+from analysis.cli.output import (
+    console,
+    progress_board,
+    read_settings,
+    show_table,
+    write_figure,
+    write_settings,
+)
 from analysis.compare import describe_problem, summarise
-from analysis.files import save_tree, write_atomically
+from analysis.files import write_atomically
 from analysis.plots import plot_function_traces
 from analysis.schemes import default_sgld, sgld_thinning
 from inference import SGLD, sample
+from inference.run_folder import holds_run, refuse_existing_run
+from models import checks
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sample one posterior and diagnose it; writes run.nc, table.csv, traces.png and settings.json."""
+    """Sample one posterior and diagnose it; writes run.nc, table.csv, traces.png and settings.json.
+
+    The draws go to the folder as they come. A run that was stopped, by Ctrl-C or a power cut, goes on with
+    ``mfzoo sample --out FOLDER --resume`` and ends with the same draws as if it had not been.
+    """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
@@ -48,27 +64,70 @@ class Sample:
     start: Literal["prior", "aligned"] = "prior"
     """Where the chains start."""
 
+    resume: bool = False
+    """Go on with the run in the folder --out; its options are read from there."""
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints."""
+
     def run(self) -> None:
         """Sample, write the folder, print the diagnosis."""
+        if not self.resume:
+            self._run(self.output.folder("sample"))
+        elif self.output.out is None:
+            raise ValueError("resume needs the folder of the run to go on with; give --out FOLDER.")
+        else:
+            stored = read_settings(self.output.out, "sample")
+            exempt = {"resume", "checkpoint_every", "out", "json"}
+            with_stored(self, stored, exempt)._run(self.output.out)
+
+    def _run(self, folder: Path) -> None:
         data = self.inputs.load(self.problem, self.output.seed)
         network = self.inputs.fitted(self.problem, data).network(self.kappa, self.prior)
-        with progress_board(1) as board:
+        kernel, steps = self._kernel(network), self._steps()
+        with self._resumable(folder), progress_board(1) as board:
             tree = sample(
                 network,
                 data,
-                self._kernel(network),
+                kernel,
                 self.output.key(),
                 num_chains=self.num_chains,
-                **self._steps(),
+                **steps,
                 start=self.start,
                 subsample_size=self.subsample_size,
                 progress=board.callback(f"κ={self.kappa:g} {self.prior} {self.scheme}"),
+                folder=folder,
+                resume=self.resume,
+                checkpoint_every=self.checkpoint_every,
             )
-        result, folder = summarise(network, tree, None), self.output.folder("sample")
+        with tree:
+            self._report(network, data, tree, folder)
+
+    @contextmanager
+    def _resumable(self, folder: Path):
+        """Settings are on disk while the block runs; a run that stops says how it goes on."""
+        checks.positive("checkpoint_every", self.checkpoint_every)
+        if not self.resume:
+            refuse_existing_run(folder)
+            write_settings(folder, {"command": "sample", **asdict(self)})
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            note = (
+                f"{stop or 'stopped'}\ncontinue with: mfzoo sample --out {shlex.quote(str(folder))} --resume"
+            )
+            console(to_stderr=True).print(note, highlight=False, soft_wrap=True, markup=False)
+            raise
+        except ValueError:
+            if not self.resume and not holds_run(folder):  # nothing was begun that could go on
+                (folder / "settings.json").unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+
+    def _report(self, network, data, tree, folder: Path) -> None:
+        result = summarise(network, tree, None)
         table = result.diagnosis.table.rename_axis("function").reset_index()
-        save_tree(tree, folder / "run.nc")
         write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
-        write_settings(folder, {"command": "sample", **asdict(self)})
         write_figure(plot_function_traces(tree, result.label), folder / "traces.png")
         notes = console(to_stderr=True)
         if self.output.json:

@@ -1,0 +1,73 @@
+"""The order parameter over the grid of a sweep."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from analysis.plots.style import new_figure, title
+
+# Above this many cells a panel shows colours alone, and about this many of its ticks.
+_MOST_NUMBERS = 60
+_MOST_TICKS = 8
+
+
+def plot_sweep(grid: xr.Dataset) -> Figure:
+    """Mean of m over the seeds, κ across and P up; a column per scheme, a row per prior.
+
+    Cells without an answer stay grey, with a cross where one failed.
+
+    Parameters
+    ----------
+    grid
+        From :func:`analysis.sweep`.
+    """
+    grid = grid.sortby(["kappa", "num_data"])
+    priors, schemes = grid.prior.values, grid.scheme.values
+    width = max(2.6, 0.55 * min(grid.sizes["kappa"], 10))
+    height = max(1.8, 0.4 * min(grid.sizes["num_data"], 10))
+    figure, rows = new_figure(
+        len(priors),
+        len(schemes),
+        1.4 + width * len(schemes),
+        0.6 + height * len(priors),
+        sharex=True,
+        sharey=True,
+    )
+    for row, prior in zip(rows, priors, strict=True):
+        for axes, scheme in zip(row, schemes, strict=True):
+            image = _panel(axes, grid.sel(prior=prior, scheme=scheme))
+            axes.set_title(
+                f"{title(str(scheme))}, {_PRIORS.get(str(prior), str(prior))}", loc="left", fontsize=9
+            )
+        row[0].set_ylabel("training points P")
+    for axes in rows[-1]:
+        axes.set_xlabel("noise κ")
+    figure.colorbar(image, ax=[axes for row in rows for axes in row], label="order parameter m")
+    return figure
+
+
+_PRIORS = {"ard": "ARD"}
+
+
+def _panel(axes, part: xr.Dataset):
+    # Cells side by side, whatever the spacing of κ and P: a sweep's grid is coarse, and may have a single row.
+    m = part.order_parameter.mean("seed").transpose("num_data", "kappa").to_numpy()
+    failed = (part.status == "failed").any("seed").transpose("num_data", "kappa").to_numpy()
+    axes.set_facecolor("#DDDDDD")
+    if (part.status == "skipped").all():
+        axes.text(0.5, 0.5, "does not apply", ha="center", va="center", fontsize=8, transform=axes.transAxes)
+    image = axes.pcolormesh(np.ma.masked_invalid(m), vmin=0, vmax=1, cmap="viridis")
+    for (i, j), value in np.ndenumerate(m):
+        if np.isfinite(value) and m.size <= _MOST_NUMBERS:
+            shade = "white" if value < 0.6 else "black"
+            axes.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
+        if failed[i, j]:
+            axes.plot([j + 0.9], [i + 0.85], "x", color="#D55E00", ms=5, mew=1.5)
+    _ticks(axes.xaxis, part.kappa.values, "{:.2g}")
+    _ticks(axes.yaxis, part.num_data.values, "{:d}")
+    return image
+
+
+def _ticks(axis, values: np.ndarray, form: str) -> None:
+    shown = np.arange(0, len(values), -(-len(values) // _MOST_TICKS))
+    axis.set_ticks(shown + 0.5, [form.format(values[i].item()) for i in shown], fontsize=8)
