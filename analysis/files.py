@@ -1,13 +1,12 @@
 """Results on disk: whole files only, written under a temporary name and renamed."""
 
-import errno
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import xarray as xr
+
+from inference.atomic import reason, replace_file
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -20,30 +19,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     ValueError
         Where the file cannot be written (a full disk, a folder without permission), naming the path.
     """
-    path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        replace_file(path, write)
     except OSError as error:
         raise ValueError(
-            f"out: cannot write {str(path)!r} ({_reason(error)}); free some space or name another folder."
+            f"out: cannot write {str(path)!r} ({reason(error)}); free some space or name another folder."
         ) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _reason(error: OSError) -> str:
-    # HDF5 wraps the system's error in a long message of its own.
-    if os.strerror(errno.ENOSPC) in str(error):
-        return os.strerror(errno.ENOSPC)
-    return error.strerror or " ".join(str(error).split())
 
 
 def write_text(path: Path, text: str) -> None:

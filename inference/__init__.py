@@ -2,7 +2,28 @@
 
 from inference.fitting import fit
 from inference.guides import MeanFieldARDGuide, MeanFieldGuide
+from inference.mala import MALA
+from inference.psgld import PSGLD
 from inference.sampling import sample
+from inference.schedules import Cyclical, PolynomialDecay, ThenConstant
 from inference.sgld import SGLD, DivergenceError
+from inference.tempering import ParallelTempering, annealed_start
+from inference.underdamped import SGHMC, UnderdampedLangevin
 
-__all__ = ["SGLD", "DivergenceError", "MeanFieldARDGuide", "MeanFieldGuide", "fit", "sample"]
+__all__ = [
+    "MALA",
+    "PSGLD",
+    "SGHMC",
+    "SGLD",
+    "Cyclical",
+    "DivergenceError",
+    "MeanFieldARDGuide",
+    "MeanFieldGuide",
+    "ParallelTempering",
+    "PolynomialDecay",
+    "ThenConstant",
+    "UnderdampedLangevin",
+    "annealed_start",
+    "fit",
+    "sample",
+]

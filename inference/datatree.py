@@ -30,6 +30,8 @@ def build_tree(
     independent_draws: bool,
     sample_stats: dict | None = None,
     extra_attributes: dict | None = None,
+    observed: dict | None = None,
+    first_draw: int = 0,
 ) -> xr.DataTree:
     """Lay draws of a posterior, or of an approximation to it, out in the schema.
 
@@ -57,6 +59,10 @@ def build_tree(
         Per-draw statistics with leading dimensions (chain, draw).
     extra_attributes
         Further attributes of the root: numbers or strings.
+    observed
+        What :func:`inference.observables.observe` returns for `posterior`, where that is known already.
+    first_draw
+        Number of the first draw, where these are a piece of a longer run.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def build_tree(
     posterior = {
         k: np.asarray(v) for k, v in posterior.items() if k == "w" or np.shape(v)[2:] != _weights(network)
     }
-    values = observe(network, data, posterior)
+    values = dict(observe(network, data, posterior) if observed is None else observed)
     groups = {
         "posterior": posterior,
         "sample_stats": {k: np.asarray(v) for k, v in (sample_stats or {}).items()},
@@ -96,6 +102,7 @@ def build_tree(
         "y_test": ["test"],
         "relevant": ["relevant_input"],
     }
+    draws = {"draw": np.arange(first_draw, first_draw + posterior["a"].shape[1])}
     attributes = {
         "scheme": scheme,
         "prior": network.prior.name,
@@ -109,7 +116,13 @@ def build_tree(
         **(extra_attributes or {}),
     }
     return arviz_base.from_dict(
-        groups, dims=dims, pred_dims={"f": ["test"]}, check_conventions=False, attrs={"/": attributes}
+        groups,
+        dims=dims,
+        coords=draws,
+        pred_coords=draws,
+        pred_dims={"f": ["test"]},
+        check_conventions=False,
+        attrs={"/": attributes},
     )
 
 

@@ -31,6 +31,16 @@ def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Ar
         return {name: jnp.var(value, axis=0).mean() for name, value in draws.items()}
 
 
+def check_preconditioner(preconditioner, potential_fn) -> bool:
+    """Whether `preconditioner` is ``"prior"``; ``ValueError`` for another string, or without a model."""
+    by_prior = isinstance(preconditioner, str) and preconditioner == "prior"
+    if by_prior and potential_fn is not None:
+        raise ValueError("preconditioner='prior' needs a model; give the variances of a potential_fn.")
+    if isinstance(preconditioner, str) and not by_prior:
+        raise ValueError(f"preconditioner must be None, 'prior' or a dict, got {preconditioner!r}.")
+    return by_prior
+
+
 def broadcast_preconditioner(preconditioner, z):
     """`preconditioner` as a pytree like `z`: ones where None or, in a dict, where a site is left out.
 

@@ -14,6 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from inference.observables import observe
+from models import Dataset, TwoLayerNetwork
+
 ProgressCallback = Callable[[int, int, str], None]
 """Called as ``callback(done, total, text)`` between compiled pieces of work."""
 
@@ -28,6 +31,8 @@ def rich_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
         console=Console(file=sys.stderr),
+        # A large network reports minutes apart; the default of 30 s would leave it without a remaining time.
+        speed_estimate_period=3600,
     )
 
 
@@ -44,3 +49,21 @@ def progress_callback(
             yield lambda done, total, text: display.update(task, completed=done, total=total, text=text)
     else:
         yield lambda done, total, text: None
+
+
+def rate_text(steps: int, seconds: float) -> str:
+    """The rate at which steps are taken, in words.
+
+    Examples
+    --------
+    >>> rate_text(300, 2.0), rate_text(3, 20.0)
+    ('150 steps/s', '0.15 steps/s')
+    """
+    rate = steps / max(seconds, 1e-9)
+    return f"{rate:.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
+
+
+def fit_text(network: TwoLayerNetwork, data: Dataset, sites: dict) -> str:
+    """How well the current networks (chain, ...) fit: means over chains of the train MSE and of m, in words."""
+    values = observe(network, data, sites)
+    return f"train MSE {values['train_mse'].mean():.3g} m {values['order_parameter'].mean():.3f}"

@@ -2,31 +2,22 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import xarray as xr
-from numpyro.infer import HMC, NUTS
 from numpyro.infer.mcmc import MCMCKernel
 
-from inference.chains import run_chains
-from inference.datatree import build_tree
-from inference.problem import check_problem
-from inference.progress import ProgressCallback, progress_callback
-from inference.sgld import SGLD
-from inference.starts import start_params
+from inference.binding import bind_kernel
+from inference.chains import CompiledChains, run_chains
+from inference.plan import SamplingPlan
+from inference.progress import ProgressCallback, fit_text, progress_callback
+from inference.run_folder import open_run
+from inference.sgld import DivergenceError
+from inference.streaming import CALL_BYTES, stream_chains
 from models import Dataset, TwoLayerNetwork, checks
 
-# State fields to collect, by the names that ArviZ gives them in sample_stats.
-_LANGEVIN_FIELDS = {"potential_energy": "potential_energy", "step_size": "step_size"}
-_HMC_FIELDS = {
-    "potential_energy": "potential_energy",
-    "energy": "energy",
-    "n_steps": "num_steps",
-    "acceptance_rate": "accept_prob",
-    "diverging": "diverging",
-    "step_size": "adapt_state.step_size",
-}
+__all__ = ["bind_kernel", "sample"]
 
 
 def sample(
@@ -43,6 +34,9 @@ def sample(
     init_params: dict | None = None,
     subsample_size: int | None = None,
     progress: bool | ProgressCallback | None = False,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: float = 60.0,
 ) -> xr.DataTree:
     """Draw from the posterior of `network` on `data` by Markov chains.
 
@@ -69,18 +63,31 @@ def sample(
         Minibatch size B for SGLD; None for the full batch.
     progress
         True for a bar on standard error, or a callable ``(done, total, text)``.
+    folder
+        Stream the draws to this folder, with checkpoints: memory then does not grow with the number of draws,
+        and a run that was stopped, by Ctrl-C or a power cut, can go on. The folder ends with one file ``run.nc``;
+        while that is being written the draws take twice their space. None for a run in memory.
+    resume
+        Go on with the run in `folder` and end with the same draws, bit for bit on the same platform, as if it
+        had not been stopped; a folder without a run starts one, and a finished run is returned as it is.
+    checkpoint_every
+        Seconds between checkpoints of a run in a folder.
 
     Returns
     -------
     xarray.DataTree
-        The schema of :func:`inference.datatree.build_tree`; ``sample_stats`` holds the log density ``lp``.
+        The schema of :func:`inference.datatree.build_tree`; ``sample_stats`` holds the log density ``lp``. With
+        `folder`, arrays are read from its ``run.nc`` when they are used.
 
     Raises
     ------
     ValueError
-        For arguments out of range, or a kernel that cannot take the model.
+        For arguments out of range, or a kernel that cannot take the model; for a folder that holds another run
+        or cannot be written.
     DivergenceError
         When SGLD's step size is too large.
+    KeyboardInterrupt
+        After Ctrl-C, with `folder` once everything is saved.
 
     Examples
     --------
@@ -93,116 +100,70 @@ def sample(
     >>> dict(tree.posterior.sizes)
     {'chain': 4, 'draw': 200, 'neuron': 16, 'input': 6}
     """
-    checks.whole("num_warmup", num_warmup, 0)
-    checks.whole("num_chains", num_chains, 1)
-    checks.whole("thinning", thinning, 1)
-    checks.whole("num_samples", num_samples, thinning)
-    check_problem(network, data)
-    kernel = bind_kernel(kernel, network)
-    if subsample_size is not None:
-        checks.whole("subsample_size", subsample_size, 1)
-        if not isinstance(kernel, SGLD):
-            raise ValueError("subsample_size is for SGLD; other kernels need the full batch (None).")
-        if subsample_size > data.num_data:
-            raise ValueError(
-                f"subsample_size must not exceed num_data={data.num_data}, got {subsample_size}."
-            )
-    began = time.perf_counter()
-    key_start, key_chains = jax.random.split(key)
-    if init_params is None:
-        init_params = start_params(network, data, key_start, num_chains, start)
-    else:
-        check_init_params(init_params, network, data, num_chains, kernel.model is network)
-        start = "given"
-    stats = _HMC_FIELDS if isinstance(kernel, HMC) else _LANGEVIN_FIELDS if isinstance(kernel, SGLD) else {}
-    scheme = "nuts" if isinstance(kernel, NUTS) else type(kernel).__name__.lower()
-    with progress_callback(progress, scheme) as report:
-        result = run_chains(
-            kernel,
-            jax.random.split(key_chains, num_chains),
-            (data.x, data.y),
-            {} if subsample_size is None else {"subsample_size": subsample_size},
-            num_warmup=num_warmup,
-            num_draws=num_samples // thinning,
-            thinning=thinning,
-            init_params=init_params,
-            fields=tuple(stats.values()),
-            progress=report,
-        )
-    sample_stats = {name: result.fields[field] for name, field in stats.items()}
-    if "potential_energy" in sample_stats:
-        sample_stats["lp"] = -sample_stats.pop("potential_energy")
-    batches = 1.0 if subsample_size is None else subsample_size / data.num_data
-    settings = {
-        **(kernel.settings() if hasattr(kernel, "settings") else {"kernel": type(kernel).__name__}),
-        "num_warmup": num_warmup,
-        "num_samples": num_samples,
-        "thinning": thinning,
-        "start": start,
-        "subsample_size": subsample_size,
-    }
-    return build_tree(
+    if resume and folder is None:
+        raise ValueError("resume needs the folder of the run to go on with; give folder=....")
+    checks.positive("checkpoint_every", checkpoint_every)
+    plan = SamplingPlan(
         network,
         data,
-        result.sites,
-        scheme=scheme,
-        settings=settings,
-        seed=key,
-        wall_time_s=time.perf_counter() - began,
-        gradient_evaluations=round(result.gradient_evaluations * batches),
-        independent_draws=False,
-        sample_stats=sample_stats,
-        extra_attributes={"start": start},
+        kernel,
+        key,
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+        num_chains=num_chains,
+        thinning=thinning,
+        start=start,
+        init_params=init_params,
+        subsample_size=subsample_size,
     )
 
+    def status(sites: dict) -> str:
+        return fit_text(network, data, sites)
 
-def check_init_params(
-    init_params: dict, network: TwoLayerNetwork, data: Dataset, num_chains: int, own_model: bool
-) -> None:
-    """``ValueError`` unless `init_params` are finite values with the chains leading, one for every site.
+    with progress_callback(progress, plan.scheme) as report:
+        if folder is None:
+            return _in_memory(plan, report, status if progress else None)
+        with open_run(folder, plan.fingerprint(), resume=resume) as run:
+            if run.finished:
+                report(plan.num_steps, plan.num_steps, "finished before")
+            else:
+                _in_folder(plan, run, checkpoint_every, report, status if progress else None)
+            return run.result()
 
-    Names and shapes are those of the network; with `own_model` False the kernel samples another model, whose
-    sites are not known here.
-    """
-    if not isinstance(init_params, dict):
-        raise ValueError(
-            f"init_params must be a dict of unconstrained site values, got {type(init_params).__name__}."
+
+def _in_memory(plan: SamplingPlan, report: ProgressCallback, status) -> xr.DataTree:
+    began = time.perf_counter()
+    result = run_chains(*plan.chains(), **plan.lengths, **plan.starts(), progress=report, status=status)
+    seconds = time.perf_counter() - began
+    return plan.tree(result.sites, result.fields, result.gradient_evaluations, seconds)
+
+
+def _in_folder(plan: SamplingPlan, run, checkpoint_every: float, report: ProgressCallback, status) -> None:
+    began = time.perf_counter()
+    report(run.checkpoint.done, plan.num_steps, "compiling")
+    try:
+        chains = CompiledChains(
+            *plan.chains(),
+            **plan.starts(),
+            num_warmup=plan.num_warmup,
+            capacity=plan.lengths["num_draws"],
+            max_bytes=CALL_BYTES,
         )
-    if own_model:
-        wanted = jax.eval_shape(
-            lambda key: start_params(network, data, key, num_chains, "prior"), jax.random.key(0)
+    except Exception:
+        if run.checkpoint.done == 0:
+            run.abandon()
+        raise
+    try:
+        stream_chains(
+            chains,
+            run,
+            plan.piece,
+            **plan.lengths,
+            checkpoint_every=checkpoint_every,
+            began=began,
+            progress=report,
+            status=status,
         )
-        if set(init_params) != set(wanted):
-            raise ValueError(
-                f"init_params must hold the sites {', '.join(sorted(wanted))}, "
-                f"got {', '.join(map(str, sorted(init_params))) or 'none'}."
-            )
-        for name, value in wanted.items():
-            if jnp.shape(init_params[name]) != value.shape:
-                raise ValueError(
-                    f"init_params[{name!r}] must have shape {value.shape}, chains leading, "
-                    f"got {jnp.shape(init_params[name])}."
-                )
-    for name, value in init_params.items():
-        if not bool(jnp.isfinite(jnp.asarray(value)).all()):
-            raise ValueError(
-                f"init_params[{name!r}] holds NaN or infinite values; every start must be finite."
-            )
-
-
-def bind_kernel(kernel, network: TwoLayerNetwork) -> MCMCKernel:
-    """A kernel for `network`: `kernel` itself, bound to it, or made from it."""
-    if not isinstance(kernel, MCMCKernel) and callable(kernel):
-        kernel = kernel(network)
-    if not isinstance(kernel, MCMCKernel):
-        raise ValueError(
-            "kernel must be a NumPyro kernel or a callable from a model to one, such as SGLD(step_size=1e-3) "
-            f"or NUTS, got {type(kernel).__name__}."
-        )
-    if getattr(kernel, "model", None) is None:
-        if not hasattr(kernel, "bind"):
-            raise ValueError(
-                f"kernel {type(kernel).__name__} has no model; make it with the network as its model."
-            )
-        kernel = kernel.bind(network)
-    return kernel
+    except DivergenceError:
+        run.abandon()  # it would diverge again
+        raise
