@@ -7,6 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from inference.atomic import reason, replace_file
+from inference.draw_files import write_tree
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -49,9 +50,7 @@ def save_tree(tree: xr.DataTree, path: Path) -> None:
     ...     load_tree(folder + "/run.nc").groups
     ('/',)
     """
-    # Through memory: HDF5 does not survive a disk that fills up under it.
-    content = tree.to_netcdf(engine="h5netcdf")
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
+    write_atomically(Path(path), lambda temporary: write_tree(tree, temporary))
 
 
 def load_tree(path: Path) -> xr.DataTree:

@@ -14,11 +14,20 @@ from inference.atomic import replace_file
 _CHUNK_BYTES = 2**20
 
 
+def write_tree(tree: xr.DataTree, path: Path, **options) -> None:
+    """Write a tree as netCDF-4 to the file at `path`, in one go; `options` are those of ``to_netcdf``.
+
+    Through memory, since HDF5 does not survive a disk that fills up under it.
+    """
+    # The buffer is released by hand, and write_bytes, which keeps a view of it in its frame, avoided: Python 3.12.1
+    # crashes where the garbage collector finds the buffer of a BytesIO, as it would after an error.
+    with memoryview(tree.to_netcdf(engine="h5netcdf", **options)) as content, path.open("wb") as file:
+        file.write(content)
+
+
 def save_piece(tree: xr.DataTree, path: Path) -> None:
     """Write the groups of some draws as netCDF-4, whole or not at all; ``OSError`` where that fails."""
-    # Through memory: HDF5 does not survive a disk that fills up under it.
-    content = tree.to_netcdf(engine="h5netcdf")
-    replace_file(path, lambda temporary: temporary.write_bytes(content))
+    replace_file(path, lambda temporary: write_tree(tree, temporary))
 
 
 def join_pieces(
@@ -52,7 +61,8 @@ def join_pieces(
     def write(temporary: Path) -> None:
         with open_draws(pieces[-1]) as last:
             attributes = {**last.attrs, **(extra_attributes or {})}
-        temporary.write_bytes(_empty(pieces[0], attributes))
+            num_draws = int(last["posterior"].draw[-1]) + 1
+        _write_empty(pieces[0], temporary, attributes, num_draws)
         with _ForgivingFile(temporary) as file:
             with h5netcdf.File(file, "r+") as target:
                 for count, piece in enumerate(pieces, 1):
@@ -84,15 +94,15 @@ def open_draws(path: Path) -> xr.DataTree:
     return tree
 
 
-def _empty(piece: Path, attributes: dict) -> bytes:
-    """A netCDF-4 file like `piece` with no draws yet, whose dimension ``draw`` can grow."""
+def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> None:
+    """Write a netCDF-4 file like `piece` with no draws yet, in which `num_draws` of them will find room."""
     with xr.open_datatree(piece, engine="h5netcdf") as tree:
         encoding, unlimited = {}, {}
         for group in tree.subtree:
             drawn = {k: v for k, v in group.variables.items() if "draw" in v.dims}
             if drawn:
                 unlimited[group.path] = ["draw"]
-                encoding[group.path] = {name: {"chunksizes": _chunks(v)} for name, v in drawn.items()}
+                encoding[group.path] = {k: {"chunksizes": _chunks(v, num_draws)} for k, v in drawn.items()}
         template = xr.DataTree.from_dict(
             {
                 group.path: group.to_dataset().isel(draw=slice(0, 0), missing_dims="ignore")
@@ -100,13 +110,13 @@ def _empty(piece: Path, attributes: dict) -> bytes:
             }
         )
         template.attrs = attributes
-        return bytes(template.to_netcdf(engine="h5netcdf", encoding=encoding, unlimited_dims=unlimited))
+        write_tree(template, path, encoding=encoding, unlimited_dims=unlimited)
 
 
-def _chunks(variable: xr.Variable) -> tuple[int, ...]:
+def _chunks(variable: xr.Variable, num_draws: int) -> tuple[int, ...]:
     rest = {dim: size for dim, size in variable.sizes.items() if dim != "draw"}
     row = int(np.prod(list(rest.values()), initial=1)) * variable.dtype.itemsize
-    draws = int(np.clip(_CHUNK_BYTES // max(row, 1), 1, 1024))
+    draws = int(np.clip(_CHUNK_BYTES // max(row, 1), 1, num_draws))
     return tuple(draws if dim == "draw" else max(size, 1) for dim, size in variable.sizes.items())
 
 

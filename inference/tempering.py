@@ -278,8 +278,7 @@ class ParallelTempering(MCMCKernel):
 
     def bind(self, model: Callable) -> "ParallelTempering":
         """A copy of this kernel for `model`, which has its likelihood at the first κ."""
-        kernel = ParallelTempering(self._kernel.bind(model), self.kappas, self._steps, self._growth)
-        return kernel
+        return ParallelTempering(self._kernel.bind(model), self.kappas, self._steps, self._growth)
 
     def settings(self) -> dict:
         """JSON-able settings of the kernel."""
@@ -341,7 +340,9 @@ class ParallelTempering(MCMCKernel):
             raise ValueError(f"kappas must begin with the network's kappa={kappa!r}, got {self.kappas[0]!r}.")
         self._replicas = self._kernel.bind(Tempered(model))
         ratios = np.asarray(self.kappas) / self.kappas[0]
-        self._powers, self._factors = jnp.asarray(ratios**-2.0), jnp.asarray(ratios**self._growth)
+        # float32 also under x64: a wider power would widen the energies of float32 chains from step to step.
+        self._powers = jnp.asarray(ratios**-2.0, jnp.float32)
+        self._factors = jnp.asarray(ratios**self._growth, jnp.float32)
 
     def _refresh(self, replicas, model_args, model_kwargs):
         return jax.vmap(

@@ -170,7 +170,8 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         ),
     ],
 )
-def test_bad_arguments_end_in_one_sentence(capsys, args, sentence):
+def test_bad_arguments_end_in_one_sentence(capsys, args, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     status, out, err = run(capsys, *args)
     assert status == 2
     assert out == ""
@@ -179,6 +180,7 @@ def test_bad_arguments_end_in_one_sentence(capsys, args, sentence):
     assert len(lines) == 1
     assert lines[0].endswith(".")
     assert "Traceback" not in err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ SEED = 0
 PRECISION = 4.0  # λ of the Gaussian below
 STEP_SIZES = {SGLD: 1e-3, PSGLD: 1e-3, UnderdampedLangevin: 1e-2, SGHMC: 1e-2, MALA: 1e-3}
 MINIBATCH = [SGLD, PSGLD, UnderdampedLangevin, SGHMC]
+NEW = [k for k in STEP_SIZES if k is not SGLD]  # SGLD's own tests are in test_sgld.py
 every_kernel = pytest.mark.parametrize("kernel_type", STEP_SIZES, ids=lambda k: k.__name__)
 
 
@@ -152,7 +153,9 @@ def noisy_variance(kernel_type, step, friction, noise):
     return solve_discrete_lyapunov(matrix, inputs)[0, 0]
 
 
-@pytest.mark.parametrize("kernel_type", [SGLD, UnderdampedLangevin, SGHMC], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kernel_type", [pytest.param(SGLD, marks=pytest.mark.slow), UnderdampedLangevin, SGHMC]
+)
 def test_minibatch_noise_heats_by_the_predicted_amount(kernel_type):
     step, chains, batch = 0.3, 1500, 2
     x = jnp.array([0.5, -0.3, 0.2, 0.9, -0.6, 0.1])
@@ -299,7 +302,7 @@ def test_acceptance_is_the_ratio_of_the_densities():
     assert np.asarray(new.accept_prob).mean() == pytest.approx(accepted.mean(), abs=0.08)
 
 
-@pytest.mark.parametrize("first", [1e-4, 5.0])
+@pytest.mark.parametrize("first", [1e-4, pytest.param(5.0, marks=pytest.mark.slow)])
 def test_mala_adapts_to_its_target_and_then_stays(first):
     kernel = MALA(potential_fn=gaussian, step_size=first)
     keys = jax.random.split(jax.random.key(SEED), 8)
@@ -342,7 +345,7 @@ def starts(chains=2):
     }
 
 
-@every_kernel
+@pytest.mark.parametrize("kernel_type", NEW, ids=lambda k: k.__name__)
 def test_sample_gives_the_draws_of_sequential_mcmc_in_the_schema(kernel_type, small_network, small_data):
     kernel, key = kernel_type(step_size=STEP_SIZES[kernel_type]), jax.random.key(3)
     batch = 7 if kernel_type in MINIBATCH else None
@@ -395,11 +398,9 @@ def test_divergence_names_kernel_and_step_size(kernel_type, small_network, small
         )
 
 
-@every_kernel
+@pytest.mark.parametrize("kernel_type", [PSGLD, UnderdampedLangevin, SGHMC], ids=lambda k: k.__name__)
 def test_a_diverging_chain_stays_at_its_last_finite_state(kernel_type):
-    if kernel_type is MALA:
-        pytest.skip("MALA rejects instead")
-    options = {"friction": 0.01} if kernel_type in (UnderdampedLangevin, SGHMC) else {}
+    options = {} if kernel_type is PSGLD else {"friction": 0.01}
     kernel = kernel_type(potential_fn=gaussian, step_size=100.0, **options)
     state, step = kernel.init(jax.random.key(0), 0, jnp.full(3, 5.0)), jax.jit(kernel.step)
     for _ in range(100):

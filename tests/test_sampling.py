@@ -1,6 +1,7 @@
 """``sample``: the schema it returns, where chains start, what it counts, and SGLD against NUTS."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import arviz
@@ -204,7 +205,7 @@ def test_progress_is_reported_to_the_caller(small_network, small_data):
     assert len(done) > 20
     assert done == sorted(done)
     assert reports[-1][:2] == (300, 300)
-    assert "steps/s" in reports[-1][2]
+    assert re.fullmatch(r"\d+ steps/s train MSE \S+ m -?\d\.\d{3}", reports[-1][2])
 
 
 # --- starts ---
