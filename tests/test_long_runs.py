@@ -29,7 +29,7 @@ RUNS = {
     "nuts": (NUTS_KERNEL, {"num_warmup": 300, "num_samples": 600, "thinning": 3}),
     # Long enough that no process comes to the end before it is killed.
     "long sgld": (SGLD_KERNEL, {"num_warmup": 300_000, "num_samples": 1_200_000, "thinning": 4000}),
-    "long nuts": (NUTS_KERNEL, {"num_warmup": 10_000, "num_samples": 30_000, "thinning": 75}),
+    "long nuts": (NUTS_KERNEL, {"num_warmup": 5000, "num_samples": 15_000, "thinning": 50}),
 }
 SGLD_STEPS = 70_000
 
@@ -202,13 +202,18 @@ def test_a_run_that_is_called_off_or_stopped_by_ctrl_c_is_saved(tmp_path, refere
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_readable_files(reference, tmp_path, monkeypatch):
+    written = []
+
     def save_piece(tree, path):
-        if path.name >= "draws-000000100":
+        if len(written) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
         return real(tree, path)
 
     real = sys.modules["inference.run_folder"].save_piece
     monkeypatch.setattr(streaming, "PIECE_BYTES", 50_000)
+    # Short calls, so that a fast machine does not draw everything in one piece.
+    monkeypatch.setattr(streaming, "_CALL_SECONDS", 0.02)
     with monkeypatch.context() as full:
         full.setattr("inference.run_folder.save_piece", save_piece)
         with pytest.raises(
@@ -219,8 +224,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_readable_files(reference, tmp_pa
     for path in sorted((tmp_path / "run" / "draws").iterdir()):
         with xr.open_datatree(path, engine="h5netcdf") as piece:
             assert np.isfinite(piece["posterior"].w).all()
-            draws += piece.sizes.get("draw", piece["posterior"].sizes["draw"])
-    assert draws > 20
+            draws += piece["posterior"].sizes["draw"]
+    assert 0 < draws < 200
     assert_same_draws(run("sgld", tmp_path / "run", resume=True), reference("sgld"))
 
 
