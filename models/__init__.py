@@ -1,20 +1,46 @@
 """What is declared: networks, priors, teachers and data. Knows nothing of samplers."""
 
+from models.collapsed import CollapsedNetwork
 from models.dataset import Dataset
 from models.network import TwoLayerNetwork
-from models.priors import ARD, Isotropic, WeightPrior, input_plate, neuron_plate
+from models.priors import (
+    ARD,
+    DirichletScaleMixture,
+    GroupedARD,
+    Isotropic,
+    LearnedScale,
+    NeuronARD,
+    RegularisedHorseshoe,
+    ScaleMixture,
+    SpikeAndSlab,
+    StudentT,
+    WeightPrior,
+    input_plate,
+    make_prior,
+    neuron_plate,
+)
 from models.teachers import ParitySum, SingleIndex, SparseParity, Teacher
 
 __all__ = [
     "ARD",
+    "CollapsedNetwork",
     "Dataset",
+    "DirichletScaleMixture",
+    "GroupedARD",
     "Isotropic",
+    "LearnedScale",
+    "NeuronARD",
     "ParitySum",
+    "RegularisedHorseshoe",
+    "ScaleMixture",
     "SingleIndex",
     "SparseParity",
+    "SpikeAndSlab",
+    "StudentT",
     "Teacher",
     "TwoLayerNetwork",
     "WeightPrior",
     "input_plate",
+    "make_prior",
     "neuron_plate",
 ]

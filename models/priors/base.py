@@ -1,0 +1,123 @@
+"""What every prior over the hidden weights is made of."""
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax.typing import ArrayLike
+
+from models import checks
+
+
+def input_plate(input_dim: int):
+    """The plate ``input``: one independent copy per input coordinate (last dimension)."""
+    return numpyro.plate("input", input_dim, dim=-1)
+
+
+def neuron_plate(width: int):
+    """The plate ``neuron`` over the rows of the weight matrix (second dimension from the right)."""
+    return numpyro.plate("neuron", width, dim=-2)
+
+
+class WeightPrior:
+    """Prior over the hidden weights w ∈ R^(N×d) of a two-layer network.
+
+    The one class to subclass for a new prior. A subclass is a frozen dataclass (its fields are the
+    hyperparameters) with one method, :meth:`weights`, that makes ``numpyro.sample`` statements and returns
+    the weight matrix. Either one of the sites is called ``w``, or the network records the returned matrix as the
+    deterministic site ``w``. Nothing else is needed for SGLD, NUTS and the mean-field guide.
+
+    Examples
+    --------
+    A heavy-tailed prior in a user's own file:
+
+    >>> from dataclasses import dataclass
+    >>> import numpyro, numpyro.distributions as dist
+    >>> from models import WeightPrior, input_plate, neuron_plate
+    >>> @dataclass(frozen=True)
+    ... class Laplace(WeightPrior):
+    ...     scale: float = 1.0
+    ...     def weights(self, width, input_dim):
+    ...         with neuron_plate(width), input_plate(input_dim):
+    ...             return numpyro.sample("w", dist.Laplace(0.0, self.scale * (2 * input_dim) ** -0.5))
+    >>> Laplace().name
+    'laplace'
+    """
+
+    @property
+    def name(self) -> str:
+        """Name under which results list this prior: the class name in lower case."""
+        return type(self).__name__.lower()
+
+    def weights(self, width: int, input_dim: int) -> jax.Array:
+        """Sample sites of the prior; return w of shape (width, input_dim)."""
+        raise TypeError(f"{type(self).__name__} must define weights(self, width, input_dim).")
+
+    def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
+        """Values of this prior's sample sites that reproduce the weights `w` (used by aligned starts).
+
+        The default serves priors whose only site is ``w``; a prior with scales or an auxiliary
+        parametrisation overrides it.
+        """
+        return {"w": jnp.asarray(w)}
+
+
+class ScaleMixture(WeightPrior):
+    """A Gaussian prior whose scales are themselves random, w_ij = s_ij z_ij with z_ij ~ Normal(0, 1).
+
+    Most shrinkage priors are of this form (Andrews and Mallows, *Scale mixtures of normal distributions*, 1974);
+    they differ in the law of s and in who shares it. A subclass is a frozen dataclass with a field ``centered`` and
+    two methods: :meth:`scales` and :meth:`scale_sites`.
+
+    Sampled are z (site ``w_base``) and the sites behind s. In this non-centred form the prior has no funnel: the
+    conditional width of a weight does not depend on its scale (Papaspiliopoulos, Roberts and Sköld, *A general
+    framework for the parametrization of hierarchical models*, 2007). ``centered=True`` samples w itself.
+    """
+
+    centered = False
+
+    def scales(self, width: int, input_dim: int) -> jax.Array:
+        """Sample sites of the scales; return s > 0, broadcastable to (width, input_dim)."""
+        raise TypeError(f"{type(self).__name__} must define scales(self, width, input_dim).")
+
+    def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Values of the scales' sites that suit the weights `w` (..., N, d), and the s that they give."""
+        raise TypeError(f"{type(self).__name__} must define scale_sites(self, w).")
+
+    def weights(self, width: int, input_dim: int) -> jax.Array:
+        """The sites of the scales and ``w_base`` or ``w`` (neuron, input); returns w (width, input_dim)."""
+        scale = self.scales(width, input_dim)
+        with neuron_plate(width), input_plate(input_dim):
+            if self.centered:
+                return numpyro.sample("w", dist.Normal(0.0, scale))
+            return scale * numpyro.sample("w_base", dist.Normal(0.0, 1.0))
+
+    def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
+        """The scales' sites near their mode given w, and ``w`` or ``w_base`` = w/s, which reproduce w exactly."""
+        w = jnp.asarray(w)
+        sites, scale = self.scale_sites(w)
+        return sites | ({"w": w} if self.centered else {"w_base": w / scale})
+
+
+def isotropic_scale(scale: float, input_dim: int) -> float:
+    """Standard deviation σ_w/√d of a weight under the isotropic prior: w·x is then of order σ_w for |x|² = d."""
+    return scale * input_dim**-0.5
+
+
+def check_flag(name: str, value) -> None:
+    """``ValueError`` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
+def record_precision(precision: ArrayLike, input_dim: int) -> None:
+    """Record the precision ρ_j of every input as the deterministic site ``rho`` (input), as ARD's own site is."""
+    with input_plate(input_dim):
+        numpyro.deterministic("rho", jnp.broadcast_to(precision, (input_dim,)))
+
+
+def check_probability(name: str, value) -> None:
+    """``ValueError`` unless `value` lies strictly between 0 and 1."""
+    checks.finite(name, value)
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, both left out, got {value!r}.")

@@ -1,0 +1,174 @@
+"""The zoo's priors by name, priors from a user's own file, and what a list of priors shows of each."""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from models.priors.ard import ARD, GroupedARD, NeuronARD
+from models.priors.base import WeightPrior
+from models.priors.dirichlet import DirichletScaleMixture
+from models.priors.horseshoe import RegularisedHorseshoe
+from models.priors.isotropic import Isotropic
+from models.priors.learned_scale import LearnedScale
+from models.priors.spike_and_slab import SpikeAndSlab
+from models.priors.student_t import StudentT
+
+PRIORS: dict[str, type[WeightPrior]] = {
+    "isotropic": Isotropic,
+    "ard": ARD,
+    "neuron-ard": NeuronARD,
+    "grouped-ard": GroupedARD,
+    "student-t": StudentT,
+    "regularised-horseshoe": RegularisedHorseshoe,
+    "spike-and-slab": SpikeAndSlab,
+    "dirichlet-scale-mixture": DirichletScaleMixture,
+    "learned-scale": LearnedScale,
+}
+
+
+def make_prior(text: str, **defaults) -> WeightPrior:
+    """The prior that `text` names: one of the zoo, or a class in a user's file, with its parameters.
+
+    Parameters
+    ----------
+    text
+        ``NAME`` or ``FILE.py:CLASS``, either with parameters as in ``student-t(df=3)``; values are Python literals.
+    defaults
+        Parameters that `text` may override; those that the prior does not have are ignored.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a file or class that cannot be loaded, an unknown parameter or one out of range.
+
+    Examples
+    --------
+    >>> make_prior("student-t(df=3)")
+    StudentT(df=3, scale=1.0)
+    >>> make_prior("grouped-ard(groups=((0, 1), (2, 3)))", shape=2.0).shape
+    2.0
+    """
+    match = re.fullmatch(r"\s*([^()]+?)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
+    if match is None:
+        raise ValueError(
+            f"prior must be a name, or a name with parameters such as ard(shape=2), got {text!r}."
+        )
+    name, arguments = match.groups()
+    if ".py:" in name:
+        prior = load_prior_class(name)
+    elif name in PRIORS:
+        prior = PRIORS[name]
+    else:
+        raise ValueError(f"prior must be one of {', '.join(PRIORS)}, or FILE.py:CLASS; got {name!r}.")
+    given = _parameters(text, arguments)
+    known = parameters(prior)
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise ValueError(
+            f"prior {name!r} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}."
+        )
+    try:
+        return prior(**{key: value for key, value in defaults.items() if key in known} | given)
+    except TypeError as error:
+        raise ValueError(
+            f"prior {text!r} cannot be made: {error}; give its parameters in brackets."
+        ) from None
+
+
+def load_prior_class(place: str) -> type[WeightPrior]:
+    """The class at ``FILE.py:CLASS``.
+
+    The file is imported as the module of its name, with its folder on Python's path, so that other processes (a
+    sweep's) find the class again.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise ValueError(f"prior file {file!r} does not exist or is not a file; check the path.")
+    if not path.stem.isidentifier():
+        raise ValueError(
+            f"prior file {file!r} must be named like a Python module, such as my_prior.py; rename it."
+        )
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+        importlib.invalidate_caches()
+    found = importlib.util.find_spec(path.stem)
+    if found is None or found.origin is None or Path(found.origin).resolve() != path:
+        raise ValueError(f"prior file {file!r} has the name of another Python module; rename it.")
+    try:
+        module = importlib.import_module(path.stem)
+    except Exception as error:  # whatever the user's file does wrong
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"prior file {file!r} cannot be imported: {type(error).__name__}: {reason}."
+        ) from error
+    prior = getattr(module, name, None)
+    if not (isinstance(prior, type) and issubclass(prior, WeightPrior)):
+        own = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, WeightPrior) and value.__module__ == path.stem
+        ]
+        raise ValueError(
+            f"prior file {file!r} has no subclass of models.WeightPrior named {name!r}; "
+            + (f"it has {', '.join(own)}." if own else "declare one there.")
+        )
+    return prior
+
+
+def parameters(prior: type[WeightPrior]) -> dict[str, object]:
+    """Names and defaults of the parameters of a class of priors, the dataclass's fields in their order."""
+    signature = inspect.signature(prior).parameters
+    try:
+        return {field.name: signature[field.name].default for field in fields(prior) if field.init}
+    except TypeError:  # not a dataclass
+        return {key: value.default for key, value in signature.items()}
+
+
+def describe_prior(name: str) -> dict:
+    """What the docstring of a prior of the zoo says: ``density``, ``source``, ``features``, and its ``parameters``.
+
+    Examples
+    --------
+    >>> describe_prior("student-t")["density"]
+    'w_ij = (σ_w/√d) t_ij, t_ij ~ StudentT(ν)'
+    """
+    prior = PRIORS[name]
+    parts = inspect.getdoc(prior).split("\n\n")
+    paragraphs = [" ".join(part.split()) for part in parts]
+    equations = [" ".join(line.rstrip(",").split()) for line in parts[1].splitlines()]
+
+    def after(word: str) -> str:
+        return next(part.removeprefix(f"{word}: ") for part in paragraphs if part.startswith(f"{word}: "))
+
+    return {
+        "name": name,
+        "class": prior.__name__,
+        "summary": paragraphs[0],
+        "density": ", ".join(equations),
+        "parameters": parameters(prior),
+        "source": after("Source").replace("*", ""),
+        "features": after("Features"),
+    }
+
+
+def _parameters(text: str, arguments: str | None) -> dict:
+    """The literal keyword arguments in the brackets of `text`."""
+    try:
+        call = ast.parse(f"f({arguments or ''})", mode="eval").body
+        if (
+            not isinstance(call.func, ast.Name)
+            or call.args
+            or any(keyword.arg is None for keyword in call.keywords)
+        ):
+            raise ValueError
+        return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AttributeError):
+        raise ValueError(
+            f"prior {text!r} must have its parameters as name=value with plain values, such as ard(shape=2)."
+        ) from None
