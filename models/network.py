@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from models import checks
 from models.priors import Isotropic, WeightPrior
+from models.readouts import draw_readouts
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "erf": jax.scipy.special.erf, "identity": lambda u: u}
 
@@ -107,16 +108,7 @@ class TwoLayerNetwork:
 
     def sample_parameters(self) -> dict[str, jax.Array]:
         """Sample statements of all parameters; returns w (N, d), a (N,) and, with biases, b (N,)."""
-        with numpyro.handlers.trace() as sites:
-            w = self.prior.weights(self.width, self.input_dim)
-        if jnp.shape(w) != (self.width, self.input_dim):
-            raise ValueError(
-                f"prior.weights must return shape (width, input_dim) = {(self.width, self.input_dim)}, "
-                f"got {jnp.shape(w)}."
-            )
-        if "w" not in sites:
-            w = numpyro.deterministic("w", w)
-        params = {"w": w}
+        params = {"w": self._sample_weights()}
         # Not the plate ``neuron`` of the weights: autoguides want every plate at one and the same dimension.
         with numpyro.plate("readout", self.width, dim=-1):
             params["a"] = numpyro.sample("a", dist.Normal(0.0, self.readout_scale))
@@ -149,6 +141,33 @@ class TwoLayerNetwork:
         """
         hidden = self.features(params, x)
         return jnp.einsum("...n,...np->...p", jnp.asarray(params["a"]), hidden) * self.width**-self.gamma
+
+    def collapsed(self):
+        """This network with its readouts integrated out, a :class:`models.CollapsedNetwork`."""
+        from models.collapsed import CollapsedNetwork  # whose module imports this one
+
+        return CollapsedNetwork(**vars(self))
+
+    def draw_readouts(
+        self, key: jax.Array, params: dict[str, ArrayLike], x: ArrayLike, y: ArrayLike
+    ) -> jax.Array:
+        """Readouts (N,) from their exact posterior given the hidden layer of one network and the training data.
+
+        See :func:`models.readouts.readout_posterior`; `params` holds ``w`` (N, d) and, with biases, ``b`` (N,).
+        """
+        x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+        phi = self.features(params, x) * self.width**-self.gamma
+        return draw_readouts(key, phi, y, self.readout_scale**2, self.kappa**2 * x.shape[0])
+
+    def _sample_weights(self) -> jax.Array:
+        with numpyro.handlers.trace() as sites:
+            w = self.prior.weights(self.width, self.input_dim)
+        if jnp.shape(w) != (self.width, self.input_dim):
+            raise ValueError(
+                f"prior.weights must return shape (width, input_dim) = {(self.width, self.input_dim)}, "
+                f"got {jnp.shape(w)}."
+            )
+        return w if "w" in sites else numpyro.deterministic("w", w)
 
     def _check_shapes(self, x: ArrayLike, y: ArrayLike | None) -> int:
         if jnp.ndim(x) != 2 or jnp.shape(x)[1] != self.input_dim or jnp.shape(x)[0] < 1:
