@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from models.network import TwoLayerNetwork
-from models.readouts import draw_readouts, log_evidence
+from models.readouts import log_evidence
 
 
 class CollapsedNormal(dist.Distribution):
