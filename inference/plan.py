@@ -14,7 +14,7 @@ from inference.datatree import build_tree, describe
 from inference.fingerprint import describe_kernel, describe_platform, describe_value, hash_data
 from inference.problem import check_problem
 from inference.sgld import SGLD
-from inference.starts import STARTS, start_params
+from inference.starts import CHAIN_STARTS, start_params
 from inference.streaming import observe_draws
 from models import Dataset, TwoLayerNetwork, checks
 
@@ -65,7 +65,7 @@ class SamplingPlan:
             check_init_params(self.init_params, self.network, self.data, self.num_chains, own_model)
             self.start = "given"
         else:
-            checks.one_of("start", self.start, STARTS)
+            checks.one_of("start", self.start, CHAIN_STARTS)
         self._key_start, self._key_chains = jax.random.split(self.key)
         self._stats = stats_fields(self.kernel)
 

@@ -56,7 +56,8 @@ def sample(
     num_chains
         Chains, run side by side on one device.
     start
-        ``"prior"`` or ``"aligned"``, see :func:`inference.starts.start_params`.
+        ``"prior"``, ``"aligned"``, or ``"both"`` for half of the chains each, see
+        :func:`inference.starts.start_params`.
     init_params
         Unconstrained values of every site with the chains leading, instead of `start`.
     subsample_size

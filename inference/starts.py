@@ -4,6 +4,7 @@ Near the transition the posterior is metastable, so that an answer depends on it
 """
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from inference.tracing import TRACE_LOCK
 from models import Dataset, TwoLayerNetwork, checks
 
 STARTS = ("prior", "aligned")
+# What chains can be given: one start for all of them, or half of them from each.
+CHAIN_STARTS = (*STARTS, "both")
 
 
 def start_params(
@@ -35,20 +38,25 @@ def start_params(
         for each sign pattern, as far as the width allows) are replaced by neurons that point along the relevant
         inputs, one after another through all sign patterns σ: w_S ∝ σ/√k at 1.5 times the norm of a prior
         neuron, the rest of their weights shrunk to a tenth. The readouts are then drawn from their exact
-        Gaussian posterior given the hidden weights.
+        Gaussian posterior given the hidden weights. ``"both"``: the first half of the chains (the larger, where
+        their number is odd) as by ``"prior"``, the others as by ``"aligned"``, with the same draws.
 
     Raises
     ------
     ValueError
-        For an unknown start, or an aligned start on data whose relevant inputs are unknown.
+        For an unknown start, an aligned start on data whose relevant inputs are unknown, or both starts for a
+        single chain.
     """
-    checks.one_of("start", start, STARTS)
-    if start == "aligned" and data.relevant is None:
+    checks.one_of("start", start, CHAIN_STARTS)
+    if start != "prior" and data.relevant is None:
         raise ValueError(
-            "start='aligned' needs data.relevant; name the relevant inputs or use start='prior'."
+            f"start={start!r} needs data.relevant; name the relevant inputs or use start='prior'."
         )
+    if start == "both" and num_chains < 2:
+        raise ValueError(f"start='both' needs num_chains of at least 2, got {num_chains}; or use one start.")
+    from_prior = {"prior": num_chains, "aligned": 0, "both": num_chains - num_chains // 2}[start]
 
-    def one(key):
+    def one(key, start):
         sites = trace(seed(network, key)).get_trace(data.x)
         latent = {k: s["value"] for k, s in sites.items() if s["type"] == "sample" and k != "y"}
         if start == "aligned":
@@ -57,8 +65,13 @@ def start_params(
             latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, 1))
         return unconstrain_fn(network, (data.x, data.y), {}, latent)
 
+    def all_chains(keys):
+        halves = {"prior": keys[:from_prior], "aligned": keys[from_prior:]}
+        parts = [jax.vmap(partial(one, start=name))(part) for name, part in halves.items() if len(part)]
+        return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
+
     with TRACE_LOCK:
-        return jax.jit(jax.vmap(one))(jax.random.split(key, num_chains))
+        return jax.jit(all_chains)(jax.random.split(key, num_chains))
 
 
 def align(w: jax.Array, relevant: tuple[int, ...]) -> jax.Array:

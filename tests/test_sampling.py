@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import arviz
 import jax
@@ -266,6 +266,20 @@ def test_readouts_come_from_their_exact_gaussian(small_data, bias):
     assert (np.abs(draws.mean(axis=0) - mean) < 4.5 * error).all()
     spread = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / 20_000)
     assert (np.abs(np.cov(draws.T) - covariance) < 4.5 * spread).all()
+
+
+def test_both_starts_halve_the_chains(small_network, small_data):
+    one, other, both = (
+        start_params(small_network, small_data, jax.random.key(4), 5, start)
+        for start in ("prior", "aligned", "both")
+    )
+    for site, values in both.items():
+        np.testing.assert_allclose(values[:3], one[site][:3], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(values[3:], other[site][3:], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="start='both' needs num_chains of at least 2"):
+        start_params(small_network, small_data, jax.random.key(4), 1, "both")
+    with pytest.raises(ValueError, match="start='both' needs data.relevant"):
+        start_params(small_network, replace(small_data, relevant=None), jax.random.key(4), 2, "both")
 
 
 def test_given_initial_values_are_used(small_network, small_data):

@@ -61,8 +61,8 @@ class Sample:
     """Steps between kept draws; by default 1.4/κ² for SGLD, 2 for NUTS."""
     subsample_size: int | None = None
     """SGLD's minibatch size; the full batch by default."""
-    start: Literal["prior", "aligned"] = "prior"
-    """Where the chains start."""
+    start: Literal["prior", "aligned", "both"] = "prior"
+    """Where the chains start; both: half of them from each."""
 
     resume: bool = False
     """Go on with the run in the folder --out; its options are read from there."""
