@@ -4,8 +4,10 @@ from analysis.compare import Comparison, compare
 from analysis.critical_noise import CriticalNoise, ScalingExponent, critical_noise, scaling_exponent
 from analysis.diagnose import Diagnosis, diagnose
 from analysis.files import load_tree, save_tree
+from analysis.inclusion import inclusion_probabilities
 from analysis.order_parameters import order_parameters
 from analysis.phase_diagram import phase_diagram
+from analysis.prior_predictive import prior_predictive
 from analysis.sweep import sweep
 
 __all__ = [
@@ -16,9 +18,11 @@ __all__ = [
     "compare",
     "critical_noise",
     "diagnose",
+    "inclusion_probabilities",
     "load_tree",
     "order_parameters",
     "phase_diagram",
+    "prior_predictive",
     "save_tree",
     "scaling_exponent",
     "sweep",

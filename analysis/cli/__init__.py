@@ -8,6 +8,7 @@ import tyro
 
 from analysis.cli.compare import Compare
 from analysis.cli.phase import Phase
+from analysis.cli.priors import ListPriors
 from analysis.cli.sample import Sample
 from analysis.cli.solve import Solve
 from analysis.cli.sweep import Sweep
@@ -18,6 +19,7 @@ Command = (
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[ListPriors, tyro.conf.subcommand("priors")]
 )
 
 

@@ -8,7 +8,16 @@ from dataclasses import asdict, dataclass, field
 import tyro
 
 from analysis import plots
-from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Problem, check_kappas
+from analysis.cli.options import (
+    DataOptions,
+    Names,
+    Numbers,
+    OutputOptions,
+    Priors,
+    Problem,
+    check_distinct,
+    check_kappas,
+)
 from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
 from analysis.compare import Comparison, compare
 from analysis.files import save_tree, write_atomically
@@ -44,8 +53,9 @@ class Compare:
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappas: Numbers = (0.05, 0.1)
     """Noise levels κ."""
-    priors: Names = ("isotropic", "ard")
-    """Priors over the hidden weights: isotropic, ard."""
+    priors: Priors = ("isotropic", "ard")
+    """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters as in
+    'student-t(df=3)'."""
     schemes: Names = ()
     """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel and
     block-adaptive-kernel; by default all but the last two that cover the problem. A named scheme is skipped for the
@@ -83,6 +93,7 @@ class Compare:
         jobs = [
             (kappa, prior, problem.network(kappa, prior)) for kappa in self.kappas for prior in self.priors
         ]
+        check_distinct([network.prior for kappa, _, network in jobs if kappa == self.kappas[0]])
         named = [self._schemes(network, data) for _, _, network in jobs]
         key = self.output.key()
         parts = []

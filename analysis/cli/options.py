@@ -4,15 +4,13 @@ import math
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import jax
 import numpy as np
 import tyro
 
-from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork, WeightPrior, checks
-
-PriorName = Literal["isotropic", "ard"]
+from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, make_prior
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -55,6 +53,28 @@ Numbers = Annotated[tuple[float, ...], _listed("A,B,…|START:STOP:COUNT", parse
 Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")), str)]
 
 
+def parse_priors(text: str) -> tuple[str, ...]:
+    """Names of priors from ``A,B,…``; commas in brackets belong to a prior's parameters.
+
+    Examples
+    --------
+    >>> parse_priors("ard,spike-and-slab(inclusion=0.2,ratio=0.05),my_prior.py:MyPrior")
+    ('ard', 'spike-and-slab(inclusion=0.2,ratio=0.05)', 'my_prior.py:MyPrior')
+    """
+    names, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            names.append("")
+        else:
+            names[-1] += character
+    return tuple(name.strip() for name in names)
+
+
+Priors = Annotated[tuple[str, ...], _listed("A,B,…", parse_priors, str), tyro.conf.arg(aliases=["--prior"])]
+PriorName = Annotated[str, tyro.conf.arg(metavar="NAME|FILE.py:CLASS")]
+
+
 @dataclass(frozen=True)
 class Problem:
     """The network and its teacher: sparse parity, y = Π_{j∈S} x_j on x uniform on {±1}^d."""
@@ -68,16 +88,16 @@ class Problem:
     gamma: float = 0.5
     """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
     alpha0: float = 4.0
-    """Shape α0 of the ARD prior's Gamma density; its rate is α0/d."""
+    """Shape α0 of the Gamma density of the priors ard, neuron-ard and grouped-ard; its rate is α0/d."""
 
     def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
-        """The network at noise κ with the named prior."""
+        """The network at noise κ with the named prior, see :meth:`prior`."""
         return TwoLayerNetwork(self.input_dim, self.width, kappa, gamma=self.gamma, prior=self.prior(prior))
 
     def prior(self, name: str) -> WeightPrior:
-        """The prior of that name."""
-        checks.one_of("prior", name, ("isotropic", "ard"))
-        return Isotropic() if name == "isotropic" else ARD(shape=self.alpha0)
+        """The prior that `name` describes, see :func:`models.make_prior`; α0 is the shape of ARD in its forms."""
+        is_ard = "ard" in name.partition("(")[0].split("-")
+        return make_prior(name, **({"shape": self.alpha0} if is_ard else {}))
 
     def teacher(self) -> SparseParity:
         """The parity of the first `degree` inputs."""
@@ -178,3 +198,10 @@ def check_kappas(kappas: tuple[float, ...]) -> None:
         checks.positive("kappa", kappa)
     if len(set(kappas)) < len(kappas):
         raise ValueError(f"kappas must be distinct, got {','.join(map('{:g}'.format, kappas))}.")
+
+
+def check_distinct(priors: list[WeightPrior]) -> None:
+    """``ValueError`` unless the priors have distinct names, by which results list them."""
+    names = [prior.name for prior in priors]
+    if len(set(names)) < len(names):
+        raise ValueError(f"priors must have distinct names, got {', '.join(names)}; run them one by one.")

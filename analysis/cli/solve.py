@@ -75,7 +75,7 @@ class Solve:
         """The fixed point as JSON-able values."""
         theory = THEORIES[self.theory]
         prior = self.prior or theory.priors[0]
-        if prior not in theory.priors:
+        if self.problem.prior(prior).name not in theory.priors:
             raise ValueError(f"prior must be {' or '.join(theory.priors)} for {self.theory}, got {prior!r}.")
         if self.data is not None:
             return self._on_data(theory, prior)

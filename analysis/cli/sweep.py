@@ -11,7 +11,7 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Problem, check_kappas
+from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Priors, Problem, check_kappas
 from analysis.cli.output import console, show_table, write_figure, write_settings
 from analysis.files import write_atomically
 from analysis.plots.sweep import plot_sweep
@@ -87,8 +87,8 @@ class Sweep:
     """Number of test points."""
     seeds: Seeds = ()
     """Seeds of the data and of the schemes (the stop of a range is left out); by default the one of --seed."""
-    priors: Names = ("isotropic", "ard")
-    """Priors over the hidden weights: isotropic, ard."""
+    priors: Priors = ("isotropic", "ard")
+    """Priors over the hidden weights, as in mfzoo compare."""
     schemes: Names = ("sgld", "adaptive-kernel")
     """Schemes as in mfzoo compare, each skipped for the priors that it does not cover."""
     workers: int | None = None

@@ -1,0 +1,110 @@
+"""``mfzoo priors``: the priors of the zoo, and what they say before they have seen data."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+
+import jax
+import pandas as pd
+import tyro
+import xarray as xr
+
+from analysis import plots
+from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem, check_distinct
+from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
+from analysis.files import save_tree, write_atomically
+from analysis.order_parameters import order_parameters
+from analysis.prior_predictive import prior_predictive
+from models.priors import PRIORS, WeightPrior, describe_prior
+
+_QUANTILES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class ListPriors:
+    """List the priors with their parameters, or draw networks from them before anyone fits.
+
+    With --plot or --out draws from the prior predictive: functions on a line through input space, the order parameter
+    m and the relevance ratio under the prior. Writes prior.nc (all draws), table.csv, prior_predictive.png and
+    settings.json to one folder. Any prior is written NAME, FILE.py:CLASS, or with parameters as in 'ard(shape=0.1)'.
+    """
+
+    problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
+    inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
+    priors: Priors = tuple(PRIORS)
+    """Priors to show; by default all of the zoo."""
+    plot: bool = False
+    """Draw the prior predictive."""
+    num_draws: int = 1000
+    """Networks drawn from each prior, a multiple of 4."""
+
+    def run(self) -> None:
+        """Print the list, or draw, write the folder and print a table."""
+        if self.plot or self.output.out is not None:
+            self._predict()
+            return
+        rows = [describe(name, self.problem.prior(name)) for name in self.priors]
+        if self.output.json:
+            json.dump({"priors": rows}, sys.stdout, indent=1, default=str)
+            print()
+            return
+        out = console(to_stderr=False)
+        for row in rows:
+            settings = ", ".join(f"{key}={value!r}" for key, value in row["parameters"].items())
+            out.print(f"[bold]{row['name']}[/bold]({settings})", highlight=False, soft_wrap=True)
+            for word in ("summary", "density", "features", "source"):
+                if row[word]:
+                    out.print(f"    {row[word]}", highlight=False, soft_wrap=True, markup=False)
+
+    def _predict(self) -> None:
+        data = self.inputs.load(self.problem, self.output.seed)
+        problem = self.inputs.fitted(self.problem, data)
+        networks = [problem.network(1.0, name) for name in self.priors]
+        check_distinct([network.prior for network in networks])
+        trees = []
+        with progress_board(len(networks)) as board:
+            for network in networks:
+                report = board.callback(network.prior.name)
+                report(0, 1, "")
+                # The same key for all: priors that agree then show the same networks.
+                key = jax.random.fold_in(self.output.key(), 0)
+                trees.append(prior_predictive(network, data, key, self.num_draws))
+                report(1, 1, "")
+        folder = self.output.folder("priors")
+        table = pd.DataFrame([row_of(tree) for tree in trees])
+        named = {f"/{tree.attrs['prior']}": tree for tree in trees}
+        save_tree(xr.DataTree.from_dict(named), folder / "prior.nc")
+        write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
+        write_figure(plots.plot_prior_predictive(trees), folder / "prior_predictive.png")
+        write_settings(folder, {"command": "priors", **asdict(self)})
+        if self.output.json:
+            json.dump({"rows": json.loads(table.to_json(orient="records"))}, sys.stdout, indent=1)
+            print()
+        else:
+            show_table(table, "Under the prior: mean and 5, 50 and 95 % quantiles")
+        console(to_stderr=True).print(f"results in {folder}", highlight=False, soft_wrap=True)
+
+
+def describe(text: str, prior: WeightPrior) -> dict:
+    """What is known of a prior, with the parameters as they are set."""
+    name = text.partition("(")[0].strip()
+    known = describe_prior(name) if name in PRIORS else {"name": name, "class": type(prior).__name__}
+    blank = dict.fromkeys(("summary", "density", "source", "features"))
+    return blank | known | {"parameters": {key: getattr(prior, key) for key in _fields(prior)}}
+
+
+def row_of(tree: xr.DataTree) -> dict:
+    """A prior's row: moments of f, m and the relevance ratio."""
+    draws, summary = tree["order_parameters"].to_dataset(), order_parameters(tree)
+    row = {"prior": tree.attrs["prior"], "sd of f": float(tree["predictions"].f.std())}
+    row["test MSE"] = float(summary.test_mse_draw.sel(estimate="mean"))
+    for name, label in (("order_parameter", "m"), ("relevance_ratio", "ratio")):
+        if name in draws:
+            for level, value in zip(_QUANTILES, draws[name].quantile(_QUANTILES).to_numpy(), strict=True):
+                row[f"{label} {100 * level:.0f}%"] = float(value)
+    return row
+
+
+def _fields(prior: WeightPrior) -> list[str]:
+    return list(getattr(prior, "__dataclass_fields__", vars(prior)))
