@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from analysis.theories import Theory, theory
-from inference.fixed_points import NoiseCurve
+from inference.fixed_points import NoiseCurve, NoiseSolution
 from models import SparseParity, TwoLayerNetwork, checks
 
 FIGURES = ("order_parameter", "test_mse", "test_mse_mean", "effective_ridge", "num_aligned", "error")
@@ -55,8 +55,8 @@ def phase_diagram(
     xarray.Dataset
         Dimensions theory, kappa and num_data (∞ for the population); variables order_parameter, test_mse (of a
         draw), test_mse_mean, effective_ridge, num_aligned (neurons), error (of m), and by theory and num_data
-        onset (the largest κ at which m ≥ 0.1) and, by fold too, fold_kappa (in order along the curve). NaN where a
-        theory does not say.
+        onset (the largest κ at which m ≥ 0.1) and, by fold too, fold_kappa (in order along the curve; folds 0, 2, …
+        end the prior's branch, folds 1, 3, … the aligned one). NaN where a theory does not say.
 
     Raises
     ------
@@ -123,7 +123,7 @@ class _Solver:
         if self.theory.has_curve and isinstance(self.teacher, SparseParity) and self._plain():
             curve = noise_curve(self.theory, self.network, self.teacher, self.smallest, num_data)
             found = [curve.reached(kappa, self.start) for kappa in kappas]
-            folds = [fold.kappa for fold in curve.folds()]
+            folds = by_kind(curve.folds())
             onset = curve.onset(_ONSET, self.start)
             return _row(found, math.nan if onset is None else onset, folds)
         found = [
@@ -133,6 +133,18 @@ class _Solver:
 
     def _plain(self) -> bool:
         return self.network.activation == "relu" and not self.network.bias
+
+
+def by_kind(folds: list[NoiseSolution]) -> list[float]:
+    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN in the gaps.
+
+    κ has minima and maxima in turn, but of a minimum whose κ² lies below 0 there is no fold.
+    """
+    out = []
+    for fold in folds:
+        # Beyond a maximum of κ the solutions are stable.
+        out += [math.nan] * (len(out) % 2 != fold.stable) + [fold.kappa]
+    return out
 
 
 def noise_curve(

@@ -8,9 +8,9 @@ import pytest
 
 from analysis import critical_noise, phase_diagram, scaling_exponent
 from analysis.cli import main
-from analysis.phase_diagram import FIGURES
+from analysis.phase_diagram import FIGURES, by_kind
 from analysis.plots import plot_noise_curves, plot_phase_diagram
-from inference.fixed_points import NNGP, AdaptiveKernel, MeanFieldARD
+from inference.fixed_points import NNGP, AdaptiveKernel, MeanFieldARD, NoiseCurve
 from models import ARD, SparseParity, TwoLayerNetwork
 
 NETWORK, TEACHER = TwoLayerNetwork(12, 48, 1.0), SparseParity(12, 2)
@@ -53,6 +53,26 @@ def test_more_data_and_less_noise_learn_more(grid):
     m = grid.order_parameter.sel(theory="adaptive-kernel", num_data=[100, 1000])
     assert (m.diff("kappa", label="lower") > 0).all()  # the noises fall along the axis
     assert (m.sel(num_data=1000) > m.sel(num_data=100)).all()
+
+
+def test_folds_of_one_kind_share_a_position():
+    # κ² has a minimum and a maximum; at few data the minimum lies below 0, and the maximum stays where it was.
+    m = np.linspace(0, 1, 401)
+    noise = 1.3 - 6 * (m - 0.5) ** 3 + 0.9 * (m - 0.5) - m * 0.2
+    same = dict.fromkeys(("test_mse", "test_mse_mean", "effective_ridge", "num_aligned"), m)
+
+    def folds(shift):
+        own = {
+            "replicate_noise_squared": np.stack([noise - shift] * 2),
+            "replicate_order_parameter": np.stack([m] * 2),
+        }
+        return by_kind(NoiseCurve("synthetic", None, noise - shift, m, **same, **own).folds())
+
+    both, upper = folds(0.0), folds(1.15)
+    assert len(both) == len(upper) == 2
+    assert both[0] < both[1]
+    assert math.isnan(upper[0])
+    assert upper[1] == pytest.approx(math.sqrt(both[1] ** 2 - 1.15))
 
 
 def test_critical_noise_is_where_the_grid_says():

@@ -52,6 +52,9 @@ def _map(axes, part: xr.Dataset, name: str):
     axes.plot(part.onset, size, color="white", lw=1.5)
     for fold in part.fold_kappa.transpose("fold", "num_data").values:
         axes.plot(fold, size, color="white", lw=1, ls="--")
+    lines = {"solid: m = 0.1": part.onset, "dashed: folds": part.fold_kappa}
+    drawn = ", ".join(label for label, values in lines.items() if values.notnull().any())
+    axes.set_title(drawn, loc="right", fontsize=8, color="0.4")
     axes.set(xscale="log", yscale="log", xlabel="noise κ", ylabel="training points P")
     axes.set_xlim(kappa.min(), kappa.max())
     axes.set_ylim(size.min(), size.max())
