@@ -19,6 +19,7 @@ from langevin_problem import DEGREE, INPUT_DIM, KAPPA, STEP_SIZE, WIDTH
 from numpyro.infer.util import potential_energy
 
 from inference import SGLD
+from inference.plan import SamplingPlan
 from inference.starts import start_params
 from models import Dataset, TwoLayerNetwork
 
@@ -34,11 +35,10 @@ def problem(num_data: int) -> Dataset:
 
 def ours(data, chains):
     """Our kernel as ``sample`` runs it: all chains side by side in one compiled loop."""
-    kernel = SGLD(NETWORK, step_size=STEP_SIZE)
-    params = start_params(NETWORK, data, jax.random.key(1), chains, "prior")
-    keys, args = jax.random.split(jax.random.key(2), chains), (data.x, data.y)
-    state = kernel.init(keys, 0, params, model_args=args)
-    return state, lambda i, state: kernel.step(state, args, {}), lambda state: state.z
+    plan = SamplingPlan(NETWORK, data, SGLD(step_size=STEP_SIZE), jax.random.key(1), num_chains=chains)
+    kernel, keys, args, kwargs = plan.chains()
+    state = kernel.init(keys, 0, plan.starts()["init_params"], args, kwargs)
+    return state, lambda i, state: kernel.step(state, args, kwargs), lambda state: state.z
 
 
 def blackjax(data, chains, layout):

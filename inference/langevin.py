@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import random
 from jax.experimental import io_callback
 from numpyro.handlers import seed, substitute, trace
@@ -15,6 +16,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import initialize_model, potential_energy
 from numpyro.util import identity, is_prng_key, not_jax_tracer
 
+from inference.accumulation import accumulated_energy_and_grad
 from inference.preconditioning import broadcast_preconditioner, check_preconditioner, prior_variances
 from inference.schedules import check_step_size_argument, describe_step_size
 
@@ -59,6 +61,10 @@ class LangevinKernel(MCMCKernel):
     ):
         if model is not None and potential_fn is not None:
             raise ValueError("Only one of model and potential_fn may be given.")
+        if model is not None and not callable(model):
+            raise ValueError(
+                f"model must be a NumPyro model, got {model!r}; name other arguments, step_size=... ."
+            )
         check_step_size_argument(step_size)
         self._by_prior = check_preconditioner(preconditioner, potential_fn)
         self._model = model
@@ -68,6 +74,7 @@ class LangevinKernel(MCMCKernel):
         self._init_strategy = init_strategy
         self._scale = None  # M, a pytree like z, set by init
         self._plates = {}  # name -> (size, subsample_size) of the plates that subsample
+        self._accumulates = False  # set by accumulating
         self._num_warmup = 0  # set by init
         self._postprocess_fn = None
 
@@ -112,6 +119,16 @@ class LangevinKernel(MCMCKernel):
     def wrap_model(self, wrapper: Callable):
         return self if self._model is None else self.bind(wrapper(self._model))
 
+    def accumulating(self):
+        """A copy of this kernel with the exact U and ∇U of a model with minibatches, as the mean over all of them.
+
+        One evaluation costs that of the full batch, and has the memory of one minibatch; see
+        :func:`inference.accumulation.accumulated_energy_and_grad`.
+        """
+        kernel = copy.copy(self)
+        kernel._accumulates = True
+        return kernel
+
     def with_step_size(self, step_size: float | Callable):
         """A copy of this kernel with another step size, not checked: it may be a traced number."""
         kernel = copy.copy(self)
@@ -151,12 +168,15 @@ class LangevinKernel(MCMCKernel):
             init_params if single else jax.tree.map(lambda v: v[0], init_params),
         )
 
-        def init_one(z, rng_key, key_batch):
-            energy, grad = self._energy_and_grad(z, key_batch, model_args, model_kwargs)
-            step = jnp.asarray(self._step_size_at(jnp.array(0)), energy.dtype)
-            return self._initial_state(z, energy, grad, step, ~jnp.isfinite(energy), rng_key)
+        def init_all(z, rng_key, key_batch, args, kwargs):
+            def init_one(z, rng_key, key_batch):
+                energy, grad = self._energy_and_grad(z, key_batch, args, kwargs)
+                step = jnp.asarray(self._step_size_at(jnp.array(0)), energy.dtype)
+                return self._initial_state(z, energy, grad, step, ~jnp.isfinite(energy), rng_key)
 
-        state = (init_one if single else jax.vmap(init_one))(init_params, rng_key, key_batch)
+            return (init_one if single else jax.vmap(init_one))(z, rng_key, key_batch)
+
+        state = compiled_once(init_all)(init_params, rng_key, key_batch, model_args, model_kwargs)
         raise_where(jnp.any(state.diverging), partial(raise_bad_start, kernel=self._name))
         return state
 
@@ -207,32 +227,54 @@ class LangevinKernel(MCMCKernel):
 
     def _init_model(self, key, init_params, model_args, model_kwargs, single):
         first_key = key if single else key[0]
-        sites = trace(seed(self._model, first_key)).get_trace(*model_args, **model_kwargs)
-        plates = {name: site["args"] for name, site in sites.items() if site["type"] == "plate"}
+        kinds, plates = {}, {}
+
+        def declare(key, args, kwargs):
+            for name, site in trace(seed(self._model, key)).get_trace(*args, **kwargs).items():
+                kinds[name] = site["type"]
+                if site["type"] == "plate":
+                    plates[name] = site["args"]
+
+        compiled_once(declare, abstract=True)(first_key, model_args, model_kwargs)
         self._plates = {n: (size, sub) for n, (size, sub) in plates.items() if sub not in (None, size)}
-        if self._plates and not self.subsamples:
+        if self._plates and not (self.subsamples or self._accumulates):
             raise ValueError(
                 f"{self._name} needs the exact potential energy; drop subsample_size, or use SGLD for minibatches."
             )
         # Initial values and deterministic sites are those of the first B points; only U is subsampled afresh.
         fixed = substitute(self._model, data={n: jnp.arange(sub) for n, (_, sub) in self._plates.items()})
-        info = initialize_model(
-            key if init_params is None else first_key,
-            fixed,
-            init_strategy=self._init_strategy,
-            dynamic_args=True,
-            model_args=model_args,
-            model_kwargs=model_kwargs,
-        )
-        self._postprocess_fn = info.postprocess_fn
+
+        def initial_values(key, args, kwargs):
+            info = initialize_model(
+                key,
+                fixed,
+                init_strategy=self._init_strategy,
+                dynamic_args=True,
+                model_args=args,
+                model_kwargs=kwargs,
+            )
+            self._postprocess_fn = info.postprocess_fn
+            return info.param_info.z
+
+        # Parameters outside the posterior (numpyro.param, modules) live on in postprocess_fn: not as tracers.
+        stateless = not {"param", "mutable"} & set(kinds.values())
+        if init_params is None:
+            run = compiled_once(initial_values) if stateless else initial_values
+            init_params = run(key, model_args, model_kwargs)
+        elif stateless:
+            compiled_once(initial_values, abstract=True)(first_key, model_args, model_kwargs)
+        else:
+            initial_values(first_key, model_args, model_kwargs)
         if self._by_prior:
             self._prior_scale = prior_variances(fixed, model_args, model_kwargs)
-        return info.param_info.z if init_params is None else init_params
+        return init_params
 
     def _energy_and_grad(self, z, key_batch, model_args, model_kwargs):
         if self._model is None:
             return jax.value_and_grad(self._potential_fn)(z)
         model = self._model
+        if self._plates and self._accumulates:
+            return accumulated_energy_and_grad(model, self._plates, z, model_args, model_kwargs)
         if self._plates:
             keys = random.split(key_batch, len(self._plates))
             index = {
@@ -259,6 +301,25 @@ class LangevinKernel(MCMCKernel):
         old = {name: getattr(state, name) for name in new}
         new = {"step_size": step} | jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, old)
         return state._replace(**new, i=state.i + keep, diverging=~keep, rng_key=rng_key)
+
+
+def compiled_once(function: Callable, abstract: bool = False) -> Callable:
+    """`function` as one compiled program, where op by op it would compile a program for each operation.
+
+    Arrays among the leaves of its arguments are arguments of the program, anything else is static. With `abstract`
+    it is traced only, for its side effects.
+    """
+
+    def call(*arguments):
+        leaves, tree = jax.tree.flatten(arguments)
+        arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))}
+
+        def program(arrays):
+            return function(*tree.unflatten([arrays.get(i, leaf) for i, leaf in enumerate(leaves)]))
+
+        return (partial(jax.eval_shape, program) if abstract else jax.jit(program))(arrays)
+
+    return call
 
 
 def standard_normal(key, z):

@@ -9,9 +9,11 @@ import xarray as xr
 from numpyro.infer import NUTS
 from numpyro.infer.mcmc import MCMCKernel
 
+from inference.accumulation import data_block
 from inference.binding import bind_kernel, check_init_params, stats_fields
 from inference.datatree import build_tree, describe
 from inference.fingerprint import describe_kernel, describe_platform, describe_value, hash_data
+from inference.langevin import LangevinKernel
 from inference.problem import check_problem
 from inference.sgld import SGLD
 from inference.starts import CHAIN_STARTS, start_params
@@ -66,6 +68,9 @@ class SamplingPlan:
             self.start = "given"
         else:
             checks.one_of("start", self.start, CHAIN_STARTS)
+        self._block = self._data_block()
+        if self._block is not None:
+            self.kernel = self.kernel.accumulating()
         self._key_start, self._key_chains = jax.random.split(self.key)
         self._stats = stats_fields(self.kernel)
 
@@ -99,11 +104,13 @@ class SamplingPlan:
             "thinning": self.thinning,
             "start": self.start,
             "subsample_size": self.subsample_size,
+            "data_block": self._block,
         }
 
     def chains(self) -> tuple:
         """Kernel, keys of the chains, arguments of the model."""
-        model_kwargs = {} if self.subsample_size is None else {"subsample_size": self.subsample_size}
+        size = self.subsample_size if self._block is None else self._block
+        model_kwargs = {} if size is None else {"subsample_size": size}
         keys = jax.random.split(self._key_chains, self.num_chains)
         return self.kernel, keys, (self.data.x, self.data.y), model_kwargs
 
@@ -155,6 +162,13 @@ class SamplingPlan:
             "init_params": describe_value(self.init_params),
             "platform": describe_platform(),
         }
+
+    def _data_block(self) -> int | None:
+        """Block of the data over which a Langevin kernel accumulates the full batch, where that is faster."""
+        ours = isinstance(self.kernel, LangevinKernel) and self.kernel.model is self.network
+        if not ours or self.subsample_size is not None:
+            return None
+        return data_block(self.network, self.data.num_data, self.num_chains)
 
     def _check_subsample_size(self) -> None:
         size, num_data = self.subsample_size, self.data.num_data

@@ -25,10 +25,14 @@ def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Ar
             if site["type"] == "sample" and not site["is_observed"]
         }
 
+    @jax.jit
+    def variances(key):
+        draws = jax.vmap(unconstrained_draw)(jax.random.split(key, _PRIOR_DRAWS))
+        return {name: jnp.var(value, axis=0).mean() for name, value in draws.items()}
+
     # Concrete numbers even while the caller is being traced: they outlive the trace inside the kernel.
     with jax.ensure_compile_time_eval():
-        draws = jax.vmap(unconstrained_draw)(jax.random.split(jax.random.key(0), _PRIOR_DRAWS))
-        return {name: jnp.var(value, axis=0).mean() for name, value in draws.items()}
+        return variances(jax.random.key(0))
 
 
 def check_preconditioner(preconditioner, potential_fn) -> bool:
