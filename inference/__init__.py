@@ -2,6 +2,7 @@
 
 from inference.fitting import fit
 from inference.guides import MeanFieldARDGuide, MeanFieldGuide
+from inference.guides_collapsed import CollapsedGuide
 from inference.mala import MALA
 from inference.psgld import PSGLD
 from inference.sampling import sample
@@ -15,6 +16,7 @@ __all__ = [
     "PSGLD",
     "SGHMC",
     "SGLD",
+    "CollapsedGuide",
     "Cyclical",
     "DivergenceError",
     "MeanFieldARDGuide",

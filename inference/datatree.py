@@ -12,7 +12,7 @@ from numpyro.handlers import trace
 
 from inference.observables import observe
 from inference.tracing import TRACE_LOCK
-from models import Dataset, TwoLayerNetwork
+from models import CollapsedNetwork, Dataset, TwoLayerNetwork
 
 _PACKAGES = ("mean-field-zoo", "jax", "numpyro", "arviz", "numpy")
 
@@ -44,7 +44,7 @@ def build_tree(
         such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the standardised weights of a
         non-centred prior) are left out, since ``w`` determines them.
     scheme
-        Name of the scheme: sgld, nuts, mf-guide, mf-ard-guide, or that of a fixed-point theory, such as nngp.
+        Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory, such as nngp.
     settings
         JSON-able settings of the scheme.
     seed
@@ -129,7 +129,8 @@ def build_tree(
 def describe(network: TwoLayerNetwork) -> dict:
     """The network's settings as JSON-able values; the prior as its repr."""
     plain = {k: getattr(network, k) for k in network.__dataclass_fields__ if k != "prior"}
-    return {**plain, "prior": repr(network.prior)}
+    collapsed = {"readouts": "integrated out"} if isinstance(network, CollapsedNetwork) else {}
+    return {**plain, "prior": repr(network.prior), **collapsed}
 
 
 def _weights(network: TwoLayerNetwork) -> tuple[int, int]:

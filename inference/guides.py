@@ -91,6 +91,10 @@ class MeanFieldGuide:
         """The evidence lower bound with the fewest Monte-Carlo terms for this guide."""
         return TraceMeanField_ELBO(num_particles=num_particles)
 
+    def complete(self, key: jax.Array, params: dict, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        """Sites that `params`, a draw of the guide and of the model's deterministic sites, lacks; none here."""
+        return {}
+
     def settings(self) -> dict:
         """JSON-able settings of the guide."""
         return {"guide": type(self).__name__, "init_scale": float(self.init_scale)}
@@ -239,9 +243,15 @@ class MeanFieldARDGuide(MeanFieldGuide):
         return {name: numpyro.sample(name, factors[name]) for name in latent.sites}
 
     def _precision_factor(self, weights: dist.Normal) -> dist.Gamma:
-        network = self.model
-        shape, rate = network.prior.shape, network.prior.rate_for(network.input_dim)
-        rate = rate + 0.5 * (weights.loc**2 + weights.scale**2).sum(axis=-2)
-        if self.rate == "learned":
-            rate = numpyro.param("rho_rate", rate, constraint=constraints.positive)
-        return dist.Gamma(shape + network.width / 2, rate)
+        factor = precision_factor(self.model, weights)
+        if self.rate == "closed-form":
+            return factor
+        rate = numpyro.param("rho_rate", factor.rate, constraint=constraints.positive)
+        return dist.Gamma(factor.concentration, rate)
+
+
+def precision_factor(network: TwoLayerNetwork, weights: dist.Distribution) -> dist.Gamma:
+    """q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]), the exact coordinate optimum given q(w) = `weights`."""
+    shape, rate = network.prior.shape, network.prior.rate_for(network.input_dim)
+    second_moment = weights.mean**2 + weights.variance
+    return dist.Gamma(shape + network.width / 2, rate + 0.5 * second_moment.sum(axis=-2))

@@ -11,6 +11,7 @@ from numpyro.infer.mcmc import MCMCKernel
 
 from inference.accumulation import data_block
 from inference.binding import bind_kernel, check_init_params, stats_fields
+from inference.completion import complete_readouts
 from inference.datatree import build_tree, describe
 from inference.fingerprint import describe_kernel, describe_platform, describe_value, hash_data
 from inference.langevin import LangevinKernel
@@ -18,7 +19,7 @@ from inference.problem import check_problem
 from inference.sgld import SGLD
 from inference.starts import CHAIN_STARTS, start_params
 from inference.streaming import observe_draws
-from models import Dataset, TwoLayerNetwork, checks
+from models import CollapsedNetwork, Dataset, TwoLayerNetwork, checks
 
 
 @dataclass
@@ -72,12 +73,14 @@ class SamplingPlan:
         if self._block is not None:
             self.kernel = self.kernel.accumulating()
         self._key_start, self._key_chains = jax.random.split(self.key)
+        self._key_readouts = jax.random.fold_in(self.key, 2)
         self._stats = stats_fields(self.kernel)
 
     @property
     def scheme(self) -> str:
         """Name of the scheme."""
-        return "nuts" if isinstance(self.kernel, NUTS) else type(self.kernel).__name__.lower()
+        kernel = "nuts" if isinstance(self.kernel, NUTS) else type(self.kernel).__name__.lower()
+        return f"{kernel}-collapsed" if isinstance(self.network, CollapsedNetwork) else kernel
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -123,6 +126,7 @@ class SamplingPlan:
 
     def tree(self, sites: dict, fields: dict, work: int, seconds: float, **options) -> xr.DataTree:
         """Draws (chain, draw, ...) in the schema."""
+        sites = self.complete(sites)
         sample_stats = {name: fields[field] for name, field in self._stats.items()}
         if "potential_energy" in sample_stats:
             sample_stats["lp"] = -sample_stats.pop("potential_energy")
@@ -144,9 +148,15 @@ class SamplingPlan:
 
     def piece(self, sites: dict, fields: dict, first: int, work: int, seconds: float) -> xr.DataTree:
         """Draws (draw, chain, ...) of a longer run, from number `first` on, in the schema."""
+        by_chain = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), sites)
+        sites = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), self.complete(by_chain, first))
         observed = observe_draws(self.network, self.data, sites, first)
         sites, fields, observed = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), (sites, fields, observed))
         return self.tree(sites, fields, work, seconds, observed=observed, first_draw=first)
+
+    def complete(self, sites: dict, first: int = 0) -> dict:
+        """Sites (chain, draw, ...) from draw `first` on, with readouts where the network is collapsed."""
+        return complete_readouts(self.network, self.data, sites, self._key_readouts, first)
 
     def fingerprint(self) -> dict:
         """Everything that determines the draws, JSON-able."""
@@ -166,7 +176,7 @@ class SamplingPlan:
     def _data_block(self) -> int | None:
         """Block of the data over which a Langevin kernel accumulates the full batch, where that is faster."""
         ours = isinstance(self.kernel, LangevinKernel) and self.kernel.model is self.network
-        if not ours or self.subsample_size is not None:
+        if not ours or isinstance(self.network, CollapsedNetwork) or self.subsample_size is not None:
             return None
         return data_block(self.network, self.data.num_data, self.num_chains)
 

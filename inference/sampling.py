@@ -119,7 +119,8 @@ def sample(
     )
 
     def status(sites: dict) -> str:
-        return fit_text(network, data, sites)
+        sites = jax.tree.map(lambda v: v[:, None], sites)
+        return fit_text(network, data, plan.complete(sites))
 
     with progress_callback(progress, plan.scheme) as report:
         if folder is None:

@@ -62,7 +62,8 @@ def start_params(
         if start == "aligned":
             params = {**latent, "w": align(sites["w"]["value"], data.relevant)}
             latent |= network.prior.sites_from_weights(params["w"])
-            latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, 1))
+            if "a" in latent:  # not where the readouts are integrated out
+                latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, 1))
         return unconstrain_fn(network, (data.x, data.y), {}, latent)
 
     def all_chains(keys):
@@ -87,14 +88,5 @@ def align(w: jax.Array, relevant: tuple[int, ...]) -> jax.Array:
 
 
 def readout_draw(network: TwoLayerNetwork, data: Dataset, params: dict, key: jax.Array) -> jax.Array:
-    """Readouts from their exact posterior given the hidden layer, Normal(V Φy/(κ²P N^γ), V).
-
-    V⁻¹ = I/σ_a² + ΦΦᵀ/(κ²P N^{2γ}) with Φ the hidden activations (N, P).
-    """
-    phi = network.features(params, jnp.asarray(data.x, jnp.float32)) * network.width**-network.gamma
-    noise = network.kappa**2 * data.num_data
-    precision = phi @ phi.T / noise + jnp.eye(network.width) / network.readout_scale**2
-    factor = jnp.linalg.cholesky(precision)
-    mean = jax.scipy.linalg.cho_solve((factor, True), phi @ jnp.asarray(data.y, jnp.float32) / noise)
-    noise_draw = jax.random.normal(key, (network.width,))
-    return mean + jax.scipy.linalg.solve_triangular(factor, noise_draw, lower=True, trans=1)
+    """Readouts from their exact posterior given the hidden layer, see :mod:`models.readouts`."""
+    return network.draw_readouts(key, params, data.x, data.y)

@@ -1,0 +1,140 @@
+"""Guides over the hidden layer alone: the readouts follow their exact Gaussian posterior."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from numpyro.distributions import constraints
+from numpyro.infer import TraceMeanField_ELBO
+
+from inference.correlated_normal import LowRankNormal, NeuronNormal
+from inference.elbo import ConjugateARDELBO
+from inference.guides import MeanFieldGuide, precision_factor
+from inference.latent_sites import LatentSites
+from models import ARD, TwoLayerNetwork, checks
+
+COVARIANCES = ("diagonal", "neuron", "low-rank")
+
+
+class CollapsedGuide(MeanFieldGuide):
+    """Variational hidden layer with the readouts integrated out exactly.
+
+        q(w, a) = q(w) p(a | w, y),       p(a | w, y) = Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹)
+
+    so that only q(w) is fitted, to the collapsed posterior (:class:`models.CollapsedNetwork`):
+
+        ELBO = E_q(w)[log Normal(y; 0, A(w))] - KL(q(w) ‖ prior),       A = κ²P I + c ΦᵀΦ
+
+    By the chain rule KL(q(w) p(a|w,y) ‖ p(w,a|y)) = KL(q(w) ‖ p(w|y)): nothing is lost in the readouts, and for
+    the same q(w) no guide with another law of a has a larger bound. The first term is estimated by Monte Carlo with
+    reparametrised gradients, the second is in closed form for Normal priors and by Monte Carlo for others. With the
+    ARD prior q(w) has beside it the conjugate factor of :class:`inference.MeanFieldARDGuide`,
+
+        q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]),
+
+    the exact optimum given any q(w), since log p(w|ρ) is linear in the w_ij².
+
+    Parameters
+    ----------
+    model
+        A :class:`models.TwoLayerNetwork` with any prior; :attr:`model` is its collapsed form.
+    init_scale
+        As for :class:`inference.MeanFieldGuide`.
+    covariance
+        Of q over a weight matrix: ``"diagonal"``, independent Normals; ``"neuron"``, a full covariance for each
+        neuron, see :class:`inference.correlated_normal.NeuronNormal`; ``"low-rank"``, common factors of all
+        weights, :class:`inference.correlated_normal.LowRankNormal`.
+    rank
+        Number of common factors, for ``"low-rank"``.
+
+    Raises
+    ------
+    ValueError
+        For a model that is not a network, for an unknown covariance, for a scale or rank out of range.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import SparseParity, TwoLayerNetwork
+    >>> from inference import CollapsedGuide, fit
+    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
+    >>> tree = fit(network, data, CollapsedGuide(), jax.random.key(1), num_steps=50)
+    >>> tree["posterior/a"].dims
+    ('chain', 'draw', 'neuron')
+    """
+
+    scheme = "collapsed-guide"
+
+    def __init__(self, model=None, init_scale: float = 0.1, covariance: str = "diagonal", rank: int = 8):
+        checks.one_of("covariance", covariance, COVARIANCES)
+        checks.whole("rank", rank, 1)
+        self.covariance, self.rank = covariance, rank
+        super().__init__(model, init_scale)
+
+    def elbo(self, num_particles: int = 1) -> TraceMeanField_ELBO:
+        """The bound with readouts, and ARD's ρ, integrated out exactly."""
+        if self._conjugate:
+            return ConjugateARDELBO(num_particles=num_particles)
+        return super().elbo(num_particles)
+
+    def settings(self) -> dict:
+        """JSON-able settings of the guide."""
+        rank = {"rank": self.rank} if self.covariance == "low-rank" else {}
+        return {**super().settings(), "covariance": self.covariance, **rank}
+
+    def __call__(self, *args, **kwargs) -> dict[str, jax.Array]:
+        """Sample statements of the hidden layer's sites, for the arguments of the network; returns their values."""
+        if not self._conjugate:
+            return super().__call__(*args, **kwargs)
+        latent = self._latent_sites(args, kwargs)
+        factors = {name: self._factor(name, latent) for name in latent.sites if name != "rho"}
+        factors["rho"] = precision_factor(self.model, factors["w"])
+        return {name: numpyro.sample(name, factors[name]) for name in latent.sites}
+
+    def complete(self, key: jax.Array, params: dict, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        """The readouts of one draw of the hidden layer, from their exact posterior."""
+        return {"a": self.model.draw_readouts(key, params, x, y)}
+
+    @property
+    def _conjugate(self) -> bool:
+        return self.model is not None and isinstance(self.model.prior, ARD)
+
+    def _bind(self, model):
+        if model is not None:
+            if not isinstance(model, TwoLayerNetwork):
+                raise ValueError(
+                    f"CollapsedGuide covers a TwoLayerNetwork, got {type(model).__name__}; "
+                    "use MeanFieldGuide for other models."
+                )
+            model = model.collapsed()
+            if isinstance(model.prior, ARD):
+                model = replace(model, prior=replace(model.prior, centered=True))
+        super()._bind(model)
+
+    def _factor(self, name: str, latent: LatentSites) -> dist.Distribution:
+        site = latent.sites[name]["fn"]
+        is_weights = site.shape() == (self.model.width, self.model.input_dim) and site.event_dim == 0
+        if self.covariance == "diagonal" or not is_weights or site.support is not constraints.real:
+            return super()._factor(name, latent)
+        loc = numpyro.param(f"{name}_loc", lambda _: latent.start(name))
+        if self.covariance == "neuron":
+            tril = numpyro.param(
+                f"{name}_scale_tril",
+                lambda _: jnp.broadcast_to(
+                    self.init_scale * jnp.eye(loc.shape[1]), (*loc.shape, loc.shape[1])
+                ),
+                constraint=constraints.lower_cholesky,
+            )
+            return NeuronNormal(loc, tril)
+        scale = numpyro.param(
+            f"{name}_scale", lambda _: jnp.full_like(loc, self.init_scale), constraint=constraints.positive
+        )
+        # Small, not zero: at zero the bound's gradient in the factor vanishes.
+        small = 0.1 * self.init_scale / self.rank**0.5
+        factor = numpyro.param(
+            f"{name}_factor", lambda key: small * jax.random.normal(key, (*loc.shape, self.rank))
+        )
+        return LowRankNormal(loc, scale, factor)
