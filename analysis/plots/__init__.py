@@ -1,20 +1,36 @@
-"""Figures of comparisons and of phase diagrams. Every function returns a matplotlib figure and writes nothing."""
+"""Figures of comparisons, diagnostics and phase diagrams. Every function returns a matplotlib figure and writes nothing."""
 
+from analysis.plots.calibration import plot_calibration, plot_pareto_k, plot_restarts
+from analysis.plots.convergence import plot_convergence, plot_differences, plot_energy
+from analysis.plots.distances import plot_distances
+from analysis.plots.feature_selection import plot_feature_selection
 from analysis.plots.marginals import plot_weight_marginals
+from analysis.plots.neurons import plot_neurons
 from analysis.plots.order_parameters import plot_order_parameters
 from analysis.plots.phase import plot_noise_curves, plot_phase_diagram
 from analysis.plots.prior_predictive import plot_prior_predictive
+from analysis.plots.sbc import plot_sbc
 from analysis.plots.scaling import plot_critical_noise
 from analysis.plots.second_moments import plot_second_moments
 from analysis.plots.traces import plot_function_traces
 
 __all__ = [
+    "plot_calibration",
+    "plot_convergence",
     "plot_critical_noise",
+    "plot_differences",
+    "plot_distances",
+    "plot_energy",
+    "plot_feature_selection",
     "plot_function_traces",
+    "plot_neurons",
     "plot_noise_curves",
     "plot_order_parameters",
+    "plot_pareto_k",
     "plot_phase_diagram",
     "plot_prior_predictive",
+    "plot_restarts",
+    "plot_sbc",
     "plot_second_moments",
     "plot_weight_marginals",
 ]

@@ -1,0 +1,215 @@
+"""Are the predictive intervals honest? Coverage at the test points, and LOO-PIT at the training points."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+from scipy.special import ndtr, ndtri
+
+from analysis.diagnostics.check import PREDICTIONS, Check
+from models import TwoLayerNetwork
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+# Chance of a false alarm of each of the two checks (coverage: over all its levels together).
+SIGNIFICANCE = 0.01
+_PSEUDO_TRUTHS = 400
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration of one result's predictions.
+
+    Attributes
+    ----------
+    coverage
+        A row per level: ``y``, the share of test targets inside the central predictive interval of
+        y = f(x) + κ√P ξ, noise of the model included; ``expected_low``, ``expected_high``, the 99 % range of that
+        share if the result were right, the levels together; ``f``, the share of test targets inside the credible
+        interval of f(x) alone, which is a coverage only where the targets are free of noise (as a teacher's are).
+    pit
+        PIT of every test target under y's predictive distribution.
+    loo_pit
+        PIT of every training target under y's distribution given the other targets; None where leave-one-out
+        has no meaning (fixed points of population theories).
+    loo_pit_p_value
+        Of uniformity, for dependent values (POT-C).
+    noise
+        κ√P.
+    """
+
+    coverage: pd.DataFrame
+    pit: np.ndarray
+    loo_pit: np.ndarray | None
+    loo_pit_p_value: float | None
+    noise: float
+
+
+def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
+    """Calibration of the predictions of a result.
+
+    What is predicted is a target of the model, y = f(x) + κ√P ξ with ξ ~ Normal(0, 1), given the training data:
+
+        PIT_μ = E_draws[ Φ((y_μ - f(x_μ))/(κ√P)) ]                          at a test point μ
+        LOO-PIT_μ = Σ_draws w_μ Φ((y_μ - f(x_μ))/(κ√P)),  w_μ ∝ 1/p(y_μ|f)    at a training point, weights by PSIS
+
+    Test points share one posterior, so that their hits are not independent. What coverage to expect is found from
+    the posterior itself: each of several hundred draws of f takes the place of the truth, its targets are drawn
+    with noise, and the share that the intervals cover is counted. For a right posterior the observed share is one
+    more draw from that law.
+
+    Parameters
+    ----------
+    tree
+        A result in the schema.
+    seed
+        Seed of the noise of the pseudo-truths and the intervals.
+
+    Notes
+    -----
+    Gelman and others, *Bayesian Data Analysis* (2013), chapter 6, for PIT and LOO-PIT; Tesso and Vehtari, *LOO-PIT
+    predictive model checking* (arXiv:2603.02928), for the test of uniformity of dependent values; Vehtari, Simpson,
+    Gelman, Yao and Gabry, *Pareto smoothed importance sampling* (2024).
+
+    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's), y's intervals are
+    wider than they need be once f has been learned; that is no error of the inference.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> from inference import MeanFieldGuide, fit
+    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
+    >>> tree = fit(network, data, MeanFieldGuide(), jax.random.key(1), num_steps=50)
+    >>> calibrate(tree).coverage.index.tolist()
+    [0.5, 0.8, 0.9, 0.95]
+    """
+    network, num_data = network_of(tree), tree["observed_data"].sizes["data"]
+    noise = network.kappa * num_data**0.5
+    f = _draws_first(tree["predictions"].f)
+    y_test = tree["constant_data"].y_test.to_numpy()
+    coverage = _coverage(f, y_test, noise, np.random.default_rng(seed))
+    loo_pit = loo_pit_values(tree, network, noise)
+    p_value = None if loo_pit is None else float(array_stats.uniformity_test(loo_pit)[0])
+    return Calibration(coverage, _pit(f, y_test, noise), loo_pit, p_value, noise)
+
+
+def loo_pit_values(tree: xr.DataTree, network: TwoLayerNetwork, noise: float) -> np.ndarray | None:
+    """LOO-PIT of every training target, the noise integrated exactly; None where LOO has no meaning."""
+    if "log_likelihood" not in tree.children or tree.attrs.get("population", 0):
+        return None
+    log_likelihood = _draws_first(tree["log_likelihood"].y)
+    log_weights = array_stats.psislw(-log_likelihood.T, axis=-1)[0]
+    f, y = train_function(tree, network), tree["observed_data"].y.to_numpy()
+    return np.sum(np.exp(log_weights.T) * ndtr((y - f) / noise), axis=0)
+
+
+def train_function(tree: xr.DataTree, network: TwoLayerNetwork) -> np.ndarray:
+    """f at the training inputs, (draw, data), all chains together."""
+    posterior = tree["posterior"].to_dataset()
+    params = {
+        k: jnp.asarray(_draws_first(posterior[k]), jnp.float32) for k in ("w", "a", "b") if k in posterior
+    }
+    x = jnp.asarray(tree["constant_data"].x.to_numpy(), jnp.float32)
+    return np.asarray(_apply(network, params, x), float)
+
+
+def network_of(tree: xr.DataTree) -> TwoLayerNetwork:
+    """The network of a result, without its prior: enough for its function and its noise."""
+    settings = json.loads(tree.attrs["network"])
+    names = set(TwoLayerNetwork.__dataclass_fields__) - {"prior"}
+    return TwoLayerNetwork(**{name: value for name, value in settings.items() if name in names})
+
+
+def check_calibration(calibration: Calibration) -> list[Check]:
+    """The checks on a :class:`Calibration`: intervals too narrow fail, intervals too wide are noted."""
+    checks = [_check_coverage(calibration)]
+    if calibration.loo_pit is not None:
+        checks.append(_check_loo_pit(calibration))
+    return checks
+
+
+def _check_coverage(calibration: Calibration) -> Check:
+    table = calibration.coverage
+    low, high = table["y"] < table["expected_low"], table["y"] > table["expected_high"]
+    make = partial(Check, "coverage", PREDICTIONS, figure="calibration")
+    worst = (table["y"] - table.index).abs().idxmax()
+    if low.any():
+        worst = (table["expected_low"] - table["y"]).idxmax()
+    elif high.any():
+        worst = (table["y"] - table["expected_high"]).idxmax()
+    share = float(table["y"][worst])
+    held = f"the {worst:.0%} intervals of y hold {share:.1%} of the test targets"
+    if low.any():
+        message = f"{held}: over-confident, the intervals are too narrow or in the wrong place"
+        return make(status="failed", value=share, limit=worst, message=message)
+    if high.any():
+        message = (
+            f"{held}: wider than they need be, since the model's noise κ√P = {calibration.noise:.2g} is more than "
+            "the targets have"
+        )
+        return make(status="note", value=share, limit=worst, message=message)
+    return make(status="passed", value=share, limit=worst, message=held)
+
+
+def _check_loo_pit(calibration: Calibration) -> Check:
+    p_value = calibration.loo_pit_p_value
+    make = partial(Check, "LOO-PIT", PREDICTIONS, value=p_value, limit=SIGNIFICANCE, figure="calibration")
+    if p_value >= SIGNIFICANCE:
+        return make(status="passed", message="left-out training targets fall where they are predicted to")
+    spread = float(np.mean(np.abs(2 * calibration.loo_pit - 1)))  # 1/2 for uniform values
+    if spread > 0.5:
+        message = (
+            "left-out training targets fall too often in the tails of their predictions: over-confident, or the "
+            "residuals have heavier tails than the model's Normal"
+        )
+        return make(status="failed", message=message)
+    message = (
+        "left-out training targets fall too often in the middle of their predictions: the model's noise "
+        f"κ√P = {calibration.noise:.2g} is more than the targets have"
+    )
+    return make(status="note", message=message)
+
+
+def _coverage(f: np.ndarray, y: np.ndarray, noise: float, rng) -> pd.DataFrame:
+    predictive = f + noise * rng.standard_normal(f.shape)
+    truths = f[np.linspace(0, len(f) - 1, min(_PSEUDO_TRUTHS, len(f))).round().astype(int)]
+    rows = {}
+    alpha = SIGNIFICANCE / len(LEVELS)
+    for level in LEVELS:
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        low, high = np.quantile(predictive, tails, axis=0)
+        f_low, f_high = np.quantile(f, tails, axis=0)
+        hits = ndtr((high - truths) / noise) - ndtr((low - truths) / noise)
+        expected = np.mean(rng.uniform(size=hits.shape) < hits, axis=1)
+        # The range of several hundred pseudo-truths is widened to the wanted tails by their Normal shape.
+        width = ndtri(1 - alpha / 2) * expected.std(ddof=1)
+        rows[level] = {
+            "y": np.mean((low <= y) & (y <= high)),
+            "expected_low": max(0.0, expected.mean() - width),
+            "expected_high": min(1.0, expected.mean() + width),
+            "f": np.mean((f_low <= y) & (y <= f_high)),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")
+
+
+def _pit(f: np.ndarray, y: np.ndarray, noise: float) -> np.ndarray:
+    return np.mean(ndtr((y - f) / noise), axis=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(network, params, x):
+    return jax.lax.map(lambda one: network.apply(one, x), params, batch_size=_BATCH)
+
+
+def _draws_first(values: xr.DataArray) -> np.ndarray:
+    """(chain, draw, ...) as float64 (draw, ...)."""
+    array = values.transpose("chain", "draw", ...).to_numpy().astype(float)
+    return array.reshape(-1, *array.shape[2:])

@@ -1,0 +1,174 @@
+"""Which inputs does a posterior select, and are they the relevant ones?"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.stats import rankdata
+
+from analysis.order_parameters import group
+
+SCORES = ("second_moment", "weighted")
+
+
+def input_scores(tree: xr.DataTree, score: str = "second_moment") -> xr.DataArray:
+    """How strongly every draw uses every input, (chain, draw, input).
+
+    ``"second_moment"``: the mean of w_ij² over neurons. ``"weighted"``: Σ_i a_i² w_ij² / Σ_i a_i², in which
+    neurons count by their readouts, so that idle ones, whose weights are those of the prior, do not.
+
+    Raises
+    ------
+    ValueError
+        For an unknown score.
+    """
+    if score == "second_moment":
+        return group(tree, "order_parameters").second_moment.astype(float)
+    if score == "weighted":
+        posterior = group(tree, "posterior")
+        weight = posterior.a.astype(float) ** 2
+        return xr.dot(weight, posterior.w.astype(float) ** 2, dim="neuron") / weight.sum("neuron")
+    raise ValueError(f"score must be one of {', '.join(SCORES)}; got {score!r}.")
+
+
+def rank_inputs(
+    tree: xr.DataTree, num_selected: int | None = None, score: str = "second_moment"
+) -> pd.DataFrame:
+    """Ranking and inclusion probability of the inputs under one result.
+
+    Parameters
+    ----------
+    tree
+        A result in the schema.
+    num_selected
+        k, how many inputs a draw selects; by default the number of relevant inputs.
+    score
+        See :func:`input_scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``input``; ``score``, its posterior mean; ``rank``, 1 for the highest; ``inclusion``, the share of
+        draws in which the input is among the k highest, which sums to k; ``relevant``, where that is known; and, for
+        a prior with a site ``inclusion`` (a spike and slab), ``posterior_inclusion``, that site's posterior mean.
+
+    Raises
+    ------
+    ValueError
+        Without `num_selected` where the relevant inputs are unknown; for k outside 1 … d.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> from inference import MeanFieldGuide, fit
+    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
+    >>> table = rank_inputs(fit(network, data, MeanFieldGuide(), jax.random.key(1), num_steps=50))
+    >>> round(float(table.inclusion.sum()), 6)
+    2.0
+    """
+    scores = input_scores(tree, score)
+    relevant = _relevant(tree)
+    count = scores.sizes["input"]
+    if num_selected is None:
+        if relevant is None:
+            raise ValueError(
+                "the relevant inputs are unknown; say with num_selected how many a draw selects."
+            )
+        num_selected = int(relevant.sum())
+    if not 1 <= num_selected <= count:
+        raise ValueError(f"num_selected must lie between 1 and the {count} inputs, got {num_selected!r}.")
+    values = scores.transpose("chain", "draw", "input").to_numpy().reshape(-1, count)
+    ranks = rankdata(-values, axis=1, method="ordinal")
+    mean = values.mean(axis=0)
+    table = pd.DataFrame(
+        {
+            "score": mean,
+            "rank": rankdata(-mean, method="ordinal").astype(int),
+            "inclusion": np.mean(ranks <= num_selected, axis=0),
+        },
+        index=pd.RangeIndex(count, name="input"),
+    )
+    if relevant is not None:
+        table["relevant"] = relevant
+    posterior = tree["posterior"]
+    if "inclusion" in posterior and posterior["inclusion"].dims[2:] == ("input",):
+        table["posterior_inclusion"] = posterior["inclusion"].mean(("chain", "draw")).to_numpy()
+    return table
+
+
+def selection_scores(table: pd.DataFrame) -> dict[str, float]:
+    """How well a ranking of :func:`rank_inputs` finds the relevant inputs.
+
+    Returns
+    -------
+    dict
+        ``auc``, the chance that a relevant input scores higher than an irrelevant one (ties count half), that is the
+        Mann-Whitney statistic over |S|(d - |S|); ``precision_at_k``, the share of relevant inputs among the k = |S|
+        highest; ``inclusion_relevant`` and ``inclusion_irrelevant``, the mean inclusion probability on and off S.
+
+    Raises
+    ------
+    ValueError
+        Where the relevant inputs are unknown, or all inputs are relevant.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"score": [3, 1, 2], "inclusion": [1, 0.2, 0.8], "relevant": [True, True, False]})
+    >>> selection_scores(table)["auc"], selection_scores(table)["precision_at_k"]
+    (0.5, 0.5)
+    """
+    if "relevant" not in table or not 0 < table["relevant"].sum() < len(table):
+        raise ValueError(
+            "AUC and precision need relevant and irrelevant inputs, both known; name them in the data."
+        )
+    relevant, score = table["relevant"].to_numpy(bool), table["score"].to_numpy()
+    size = int(relevant.sum())
+    rank_sum = rankdata(score)[relevant].sum() - size * (size + 1) / 2
+    highest = np.argsort(-score, kind="stable")[:size]
+    return {
+        "auc": float(rank_sum / (size * (len(table) - size))),
+        "precision_at_k": float(relevant[highest].mean()),
+        "inclusion_relevant": float(table["inclusion"][relevant].mean()),
+        "inclusion_irrelevant": float(table["inclusion"][~relevant].mean()),
+    }
+
+
+def feature_selection(
+    runs: Mapping[str, xr.DataTree | Sequence[xr.DataTree]], score: str = "second_moment"
+) -> pd.DataFrame:
+    """AUC, precision at k and inclusion probabilities by scheme, with error bars over seeds.
+
+    Parameters
+    ----------
+    runs
+        By scheme (any label), one result or one for each seed of the data and the scheme.
+    score
+        See :func:`input_scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``scheme``; the means over seeds of the figures of :func:`selection_scores`, ``<figure>_se`` = sd over
+        seeds/√seeds (NaN for one seed), and ``num_seeds``.
+    """
+    rows = {}
+    for label, trees in runs.items():
+        trees = [trees] if isinstance(trees, xr.DataTree) else list(trees)
+        figures = pd.DataFrame([selection_scores(rank_inputs(tree, score=score)) for tree in trees])
+        row = {}
+        for name in figures:
+            row[name] = figures[name].mean()
+            row[f"{name}_se"] = figures[name].std(ddof=1) / np.sqrt(len(trees))
+        rows[label] = {**row, "num_seeds": len(trees)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scheme")
+
+
+def _relevant(tree: xr.DataTree) -> np.ndarray | None:
+    constant = group(tree, "constant_data")
+    if "relevant" not in constant:
+        return None
+    return np.isin(np.arange(constant.sizes["input"]), constant.relevant)

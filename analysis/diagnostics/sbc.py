@@ -1,0 +1,205 @@
+"""Simulation-based calibration: does a scheme return the posterior, on data drawn from the model itself?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.ecdf_utils import ecdf_pit
+from jax import random
+from numpyro.infer.mcmc import MCMCKernel
+from scipy.stats import chi2
+
+from analysis.diagnostics.sbc_runs import fit_all, quantities, sample_all, simulate
+from inference import MeanFieldGuide
+from inference.binding import bind_kernel
+from models import TwoLayerNetwork, checks
+
+_POINTS = 2  # new points at which f is a quantity whose ranks are taken
+SIGNIFICANCE = 0.01
+_BAND_SIMULATIONS = 1000
+
+
+@dataclass(frozen=True)
+class SimulationBasedCalibration:
+    """Ranks of the truth among posterior draws, over data sets simulated from the model.
+
+    Attributes
+    ----------
+    ranks
+        Variable per quantity, dimension ``simulation``: how many of the L draws lie below the true value, 0 … L.
+    num_draws
+        L.
+    settings
+        What was run, JSON-able.
+    """
+
+    ranks: xr.Dataset
+    num_draws: int
+    settings: dict
+
+    @property
+    def fractional_ranks(self) -> xr.Dataset:
+        """(rank + u)/(L + 1) with u uniform on (0, 1): uniform on (0, 1) exactly, for a right scheme."""
+        rng = np.random.default_rng(0)
+        return self.ranks.map(lambda rank: (rank + rng.uniform(size=rank.shape)) / (self.num_draws + 1))
+
+    def table(self, num_bins: int = 16) -> pd.DataFrame:
+        """Tests of uniformity, a row per quantity.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``chi2`` of the counts in `num_bins` bins and its ``p_value``; ``outside``, whether the ranks' empirical
+            distribution leaves its simultaneous 99 % band (Säilynoja and others 2022); ``mean`` of the fractional
+            ranks, below 1/2 where the draws are too high; ``spread``, their standard deviation times √12, above 1
+            where the draws are over-confident, below 1 where they are too broad.
+        """
+        rows = {}
+        for name, rank in self.fractional_ranks.data_vars.items():
+            values = rank.to_numpy()
+            counts = np.histogram(values, num_bins, (0, 1))[0]
+            statistic = float(np.sum((counts - counts.mean()) ** 2 / counts.mean()))
+            _, ecdf, low, high = self.band(name)
+            rows[name] = {
+                "chi2": statistic,
+                "p_value": float(chi2.sf(statistic, num_bins - 1)),
+                "outside": bool(((ecdf < low) | (ecdf > high)).any()),
+                "mean": values.mean(),
+                "spread": values.std() * 12**0.5,
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
+
+    def band(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Points, empirical distribution of one quantity's ranks, lower and upper end of its 99 % band."""
+        values = self.fractional_ranks[name].to_numpy()
+        return ecdf_pit(values, 1 - SIGNIFICANCE, _BAND_SIMULATIONS, rng=np.random.default_rng(0))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every quantity's ranks are uniform: χ² at the 1 % level over all quantities together."""
+        table = self.table()
+        return bool((table["p_value"] > SIGNIFICANCE / len(table)).all())
+
+    @property
+    def message(self) -> str:
+        """The outcome in plain words."""
+        table = self.table()
+        if self.passed:
+            return f"calibrated: ranks of {len(table)} quantities are uniform over {self.num_simulations} data sets."
+        worst = table["p_value"].idxmin()
+        row = table.loc[worst]
+        kind = "over-confident" if row["spread"] > 1.05 else "too broad" if row["spread"] < 0.95 else "biased"
+        return (
+            f"not calibrated: the draws of {worst} are {kind} (spread of the ranks {row['spread']:.2f}, mean "
+            f"{row['mean']:.2f}, χ² p-value {row['p_value']:.1g})."
+        )
+
+    @property
+    def num_simulations(self) -> int:
+        """Number of simulated data sets."""
+        return self.ranks.sizes["simulation"]
+
+
+def simulation_based_calibration(
+    network: TwoLayerNetwork,
+    scheme: MCMCKernel | MeanFieldGuide | Callable,
+    key: jax.Array,
+    num_simulations: int = 256,
+    *,
+    x=None,
+    num_data: int = 10,
+    num_draws: int = 63,
+    num_warmup: int = 500,
+    thinning: int = 5,
+    num_steps: int = 2000,
+    learning_rate: float = 0.02,
+) -> SimulationBasedCalibration:
+    """Ranks of true quantities among a scheme's draws, over data sets drawn from the model (Talts et al. 2018).
+
+    θ* ~ prior, y ~ p(y | θ*), θ_1 … θ_L ~ scheme(y): if the scheme draws from the posterior, then for every function
+    g(θ, y) the rank of g(θ*, y) among g(θ_l, y) is uniform on 0 … L. The functions are identified ones, since single
+    weights are exchangeable: f at two new points, the train MSE (which sees the data, and so errors that leave the
+    prior's averages alone), the mean second moment of the weights, and log ρ of the first two inputs where the
+    prior has it.
+
+    All data sets are run at the same time; every chain starts from a draw of the prior of its own, not from θ*.
+
+    Parameters
+    ----------
+    network
+        A small one: a few neurons and inputs.
+    scheme
+        A kernel or a callable from a model to one, as for :func:`inference.sample`; or a guide, as for
+        :func:`inference.fit` (one restart a data set).
+    key
+        A ``jax.random.key``.
+    num_simulations
+        Data sets, at least 20.
+    x
+        Training inputs (P, d), the same for all data sets; by default `num_data` standard normal points.
+    num_draws
+        L; with L + 1 a multiple of the number of bins the χ² test loses nothing.
+    num_warmup, thinning
+        For kernels: steps before the first and between draws. Draws that are not independent look over-confident.
+    num_steps, learning_rate
+        For guides: steps of Adam with a cosine schedule, and its initial step size.
+
+    Returns
+    -------
+    SimulationBasedCalibration
+
+    Raises
+    ------
+    ValueError
+        For arguments out of range; for a scheme that is neither a kernel nor a guide.
+
+    Notes
+    -----
+    Talts, Betancourt, Simpson, Vehtari and Gelman, *Validating Bayesian inference algorithms with simulation-based
+    calibration* (2018); Modrák and others, *Simulation-based calibration checking for Bayesian computation: the
+    choice of test quantities shapes sensitivity* (2023); bands: Säilynoja, Bürkner and Vehtari (2022).
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import TwoLayerNetwork
+    >>> from inference import SGLD
+    >>> network = TwoLayerNetwork(input_dim=2, width=2, kappa=0.3)
+    >>> result = simulation_based_calibration(
+    ...     network, SGLD(step_size=0.01), jax.random.key(0), 20, num_draws=15, num_warmup=50
+    ... )
+    >>> list(result.ranks), int(result.ranks.train_mse.max()) <= 15
+    (['f[0]', 'f[1]', 'second_moment', 'train_mse'], True)
+    """
+    checks.whole("num_simulations", num_simulations, 20)
+    checks.whole("num_data", num_data, 1)
+    checks.whole("num_draws", num_draws, 1)
+    checks.whole("num_warmup", num_warmup, 0)
+    checks.whole("thinning", thinning, 1)
+    checks.whole("num_steps", num_steps, 1)
+    checks.positive("learning_rate", learning_rate)
+    key_x, key_truth, key_run = random.split(key, 3)
+    if x is None:
+        x = random.normal(key_x, (num_data, network.input_dim))
+    x = jnp.asarray(checks.finite_array("x", x, ndim=2), jnp.float32)
+    x_new = random.normal(random.fold_in(key_x, 1), (_POINTS, network.input_dim))
+    truth, y = simulate(network, random.split(key_truth, num_simulations), x)
+    if isinstance(scheme, MeanFieldGuide):
+        settings = {**scheme.settings(), "num_steps": num_steps, "learning_rate": learning_rate}
+        draws = fit_all(network, scheme, key_run, x, y, num_draws, num_steps, learning_rate)
+    else:
+        kernel = bind_kernel(scheme, network)
+        settings = {"kernel": type(kernel).__name__, "num_warmup": num_warmup, "thinning": thinning}
+        draws = sample_all(network, kernel, key_run, x, y, num_warmup, num_draws, thinning)
+    true = quantities(network, jax.tree.map(lambda v: v[:, None], truth), x, x_new, y)
+    drawn = quantities(network, draws, x, x_new, y)
+    ranks = {name: np.asarray(jnp.sum(drawn[name] < true[name], axis=1)) for name in true}
+    return SimulationBasedCalibration(
+        xr.Dataset({name: ("simulation", rank) for name, rank in ranks.items()}),
+        num_draws,
+        {**settings, "num_simulations": num_simulations, "num_data": len(x), "num_draws": num_draws},
+    )
