@@ -56,6 +56,30 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
     return xr.Dataset(summary)
 
 
+def start_difference(values: xr.DataArray) -> tuple[float, float]:
+    """Mean over the chains from the aligned state minus that over those from the prior, and its standard error.
+
+    Parameters
+    ----------
+    values
+        A function of the draws of a run with ``start="both"``, (chain, draw): the chains' order is that of
+        :func:`inference.starts.start_params`.
+
+    Examples
+    --------
+    >>> import numpy, xarray
+    >>> values = xarray.DataArray(numpy.random.default_rng(0).normal(size=(4, 500)), dims=("chain", "draw"))
+    >>> values[2:] += 3
+    >>> difference, se = start_difference(values)
+    >>> bool(abs(difference - 3) < 4 * se), bool(0.03 < se < 0.07)  # √2/√1000 = 0.045
+    (True, True)
+    """
+    from_prior = values.sizes["chain"] - values.sizes["chain"] // 2
+    halves = values.isel(chain=slice(from_prior)), values.isel(chain=slice(from_prior, None))
+    (prior, prior_se), (aligned, aligned_se) = (_mean_and_se(half, False).values for half in halves)
+    return float(aligned - prior), float(np.hypot(prior_se, aligned_se))
+
+
 def group(tree: xr.DataTree, name: str) -> xr.Dataset:
     """A group of a result as a dataset; ``ValueError`` where the tree does not have it."""
     if name not in tree.children:

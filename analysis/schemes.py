@@ -2,19 +2,32 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 
 import jax
 import numpy as np
+import xarray as xr
 from numpyro.infer import NUTS
+from numpyro.infer.mcmc import MCMCKernel
 
 from analysis.theories import THEORIES
-from inference import SGLD, MeanFieldARDGuide, MeanFieldGuide, fit, sample
+from inference import (
+    SGLD,
+    CollapsedGuide,
+    MeanFieldARDGuide,
+    MeanFieldGuide,
+    UnderdampedLangevin,
+    fit,
+    sample,
+)
 from inference.datatree import build_tree
 from inference.progress import ProgressCallback
 from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork
 
+# Kept draws of each chain of a sampler, where its budget does not say.
+KEPT_DRAWS = 250
 # Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains like those of the samplers.
 _INDEPENDENT_DRAWS = 500
 _CHAINS = 4
@@ -48,30 +61,107 @@ def default_sgld(network: TwoLayerNetwork) -> SGLD:
     return SGLD(step_size=0.6 * network.kappa**2)
 
 
+def recommended_kernel(network: TwoLayerNetwork, num_data: int) -> MCMCKernel | Callable:
+    """The sampler of the scheme langevin, by default underdamped: BAOAB preconditioned by the prior.
+
+    The likelihood's curvature grows as 1/κ², so the step h goes as κ (SGLD's ε as κ²); time is in units of the
+    prior's own, in which soft directions have curvature 1. Measured on the default problem at κ = 0.05: with the
+    isotropic prior h = 0.8 κ leaves the test MSE within 1 % and reaches twice the ESS with friction 0.3 that it has
+    with 1; with ARD, where a small precision of a relevant input stiffens all its weights, h = 0.8 κ with friction
+    0.3 diverged after 10⁴ steps and h = 1.2 κ biased the test MSE by 8 %, hence half the step and more friction.
+
+    Parameters
+    ----------
+    network
+        With its κ and prior.
+    num_data
+        P. The kernel may depend on the data's size and on nothing else of them.
+    """
+    friction = 0.3 if isinstance(network.prior, Isotropic) else 1.0
+    return UnderdampedLangevin(step_size=_time_step(network), friction=friction, preconditioner="prior")
+
+
+def _time_step(network: TwoLayerNetwork) -> float:
+    return (0.8 if isinstance(network.prior, Isotropic) else 0.4) * network.kappa
+
+
+def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
+    """Steps for :func:`recommended_kernel`, from κ alone: a draw every 2 units of time, 50 draws' time of warm-up."""
+    return _steps(ceil(2.0 / _time_step(network)), 50)
+
+
 def sgld_thinning(kappa: float) -> int:
     """Steps between the 250 kept draws of a chain: 1.4/κ², since ε goes as κ², between 50 and 1000."""
     return int(np.clip(round(1.4 / kappa**2), 50, 1000))
 
 
-def _sgld(network, data, key, progress):
-    thinning = sgld_thinning(network.kappa)
-    run = partial(sample, num_warmup=16 * thinning, num_samples=250 * thinning, thinning=thinning)
-    return run(network, data, default_sgld(network), key, num_chains=_CHAINS, progress=progress), None
+def _steps(thinning: int, warmup: int) -> dict[str, int]:
+    return {
+        "num_warmup": warmup * thinning,
+        "num_samples": KEPT_DRAWS * thinning,
+        "thinning": thinning,
+    }
 
 
-def _nuts(network, data, key, progress):
-    kernel = partial(NUTS, max_tree_depth=8)
-    return sample(
-        network,
+@dataclass(frozen=True)
+class Sampler:
+    """A scheme that is a Markov chain.
+
+    Attributes
+    ----------
+    kernel
+        ``kernel(network, num_data)`` -> what :func:`inference.sample` takes.
+    steps
+        ``steps(network)`` -> num_warmup, num_samples, thinning; fixed before the run, and never by its test error.
+    start
+        Where the chains start; ``"both"`` becomes ``"prior"`` on data whose relevant inputs are unknown.
+    collapsed
+        Whether the chains run on the hidden layer alone, the readouts integrated out.
+    """
+
+    kernel: Callable[[TwoLayerNetwork, int], MCMCKernel | Callable]
+    steps: Callable[[TwoLayerNetwork], dict[str, int]]
+    start: str = "prior"
+    collapsed: bool = False
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "sgld": Sampler(lambda network, _: default_sgld(network), lambda n: _steps(sgld_thinning(n.kappa), 16)),
+    "nuts": Sampler(
+        lambda network, _: partial(NUTS, max_tree_depth=8),
+        lambda network: {"num_warmup": 500, "num_samples": 600, "thinning": 2},
+    ),
+    "langevin": Sampler(recommended_kernel, recommended_steps, start="both"),
+}
+SAMPLERS["nuts-collapsed"] = replace(SAMPLERS["nuts"], collapsed=True)
+
+
+def run_sampler(
+    name: str,
+    network: TwoLayerNetwork,
+    data: Dataset,
+    key: jax.Array,
+    progress: ProgressCallback | None = None,
+    steps: dict[str, int] | None = None,
+) -> xr.DataTree:
+    """Four chains of the sampler `name`, of `steps` instead of its own where they are given."""
+    sampler = SAMPLERS[name]
+    tree = sample(
+        network.collapsed() if sampler.collapsed else network,
         data,
-        kernel,
+        sampler.kernel(network, data.num_data),
         key,
-        num_warmup=500,
-        num_samples=600,
-        thinning=2,
         num_chains=_CHAINS,
+        start="prior" if data.relevant is None else sampler.start,
         progress=progress,
-    ), None
+        **(steps or sampler.steps(network)),
+    )
+    tree.attrs["scheme"] = name  # the kernel's own name is another for the recommended one, which may change
+    return tree
+
+
+def _sampler(name, network, data, key, progress):
+    return run_sampler(name, network, data, key, progress), None
 
 
 def _guide(guide, network, data, key, progress):
@@ -146,18 +236,25 @@ def _theory(name: str) -> Scheme:
 
 
 SCHEMES: dict[str, Scheme] = {
-    "sgld": Scheme(_sgld, _any),
-    "nuts": Scheme(_nuts, _any),
+    "sgld": Scheme(partial(_sampler, "sgld"), _any),
+    "nuts": Scheme(partial(_sampler, "nuts"), _any),
     "mf-guide": Scheme(partial(_guide, MeanFieldGuide()), _any),
     "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), _ard_prior),
     **{name: _theory(name) for name in THEORIES},
+    # After the others: a scheme's place in this list picks its key.
+    "langevin": Scheme(partial(_sampler, "langevin"), _any),
+    "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), _any),
+    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide()), _any),
 }
+# Schemes that run only where they are named, theories apart.
+_BY_NAME = ("langevin", "nuts-collapsed", "collapsed-guide")
 
 
 def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
     """The schemes that run where none is named; for the ARD prior its own guide stands for the plain one."""
-    names = [name for name, scheme in SCHEMES.items() if scheme.covers(network, data) is None]
-    # The theories beyond the paper, and those that sample particles on a dataset, run where they are named.
+    names = [n for n, scheme in SCHEMES.items() if n not in _BY_NAME and scheme.covers(network, data) is None]
+    # The theories beyond the paper, those that sample particles on a dataset, and further schemes for the same
+    # posterior run where they are named.
     names = [name for name in names if name not in THEORIES or _by_default(name, network, data)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 

@@ -24,7 +24,13 @@ from inference.datatree import describe
 from models import TwoLayerNetwork, WeightPrior, checks
 
 DIMENSIONS = ("scheme", "prior", "kappa", "num_data", "seed")
-FIGURES = (*(name for name in COLUMNS if name not in DIMENSIONS), "train_mse")
+FIGURES = (
+    *(name for name in COLUMNS if name not in DIMENSIONS),
+    "train_mse",
+    "test_mse_draw_se",
+    "start_difference",
+    "start_difference_se",
+)
 
 
 def sweep(
@@ -83,8 +89,9 @@ def sweep(
     xarray.Dataset
         Dimensions scheme, prior, kappa, num_data, seed. Variables: the columns of a comparison's table
         (order_parameter with order_parameter_se, test_mse_draw, test_mse_mean, ..., converged as 0 or 1) and
-        train_mse of a draw, NaN where a figure has no meaning; status (done, failed, skipped) and error, a
-        sentence.
+        train_mse of a draw, test_mse_draw_se, and for chains from both starts start_difference, m of those from
+        the aligned state minus m of those from the prior, with its standard error start_difference_se; NaN where
+        a figure has no meaning; status (done, failed, skipped) and error, a sentence.
 
     Raises
     ------

@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import jax
-from numpyro.infer import NUTS
 
 from analysis.compare import SchemeResult, compare, summarise
 from analysis.files import write_json
-from analysis.order_parameters import order_parameters
-from analysis.schemes import SCHEMES, default_sgld
-from inference import sample
+from analysis.order_parameters import group, order_parameters, start_difference
+from analysis.schemes import KEPT_DRAWS, SAMPLERS, SCHEMES, run_sampler
+from inference.binding import bind_kernel
 from models import TwoLayerNetwork, checks
 
 _FORMAT = "mfzoo sweep cell 1"
 _PACKAGE = "mean-field-zoo"
-# Samplers whose steps a budget sets, with the kernel that each has in a comparison.
-_KERNELS: dict[str, Callable] = {
-    "sgld": default_sgld,
-    "nuts": lambda network: partial(NUTS, max_tree_depth=8),
-}
-# Draws of a chain that are kept where a budget does not say, as many as in a comparison.
-_KEPT_DRAWS = 250
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps of the samplers, SGLD and NUTS; by default those of a comparison."""
+    """Steps of the samplers, SGLD, NUTS and Langevin; by default those of a comparison. They are fixed beforehand."""
 
     num_warmup: int | None = None
-    """Steps of each chain thrown away, for sgld and nuts; given together with num-samples."""
+    """Steps of each chain thrown away, for the samplers; given together with num-samples."""
     num_samples: int | None = None
-    """Steps of each chain after the warm-up, for sgld and nuts; by default those of mfzoo compare."""
+    """Steps of each chain after the warm-up, for the samplers; by default those of mfzoo compare."""
     thinning: int | None = None
     """Steps between kept draws, where num-samples is given; by default 250 draws of each chain are kept."""
+    effort: float = 1.0
+    """Factor on the samplers' default steps, which depend on κ alone; a chain keeps as many draws."""
 
     def check(self) -> None:
         """``ValueError`` for steps out of range, or for one number of steps without the other."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        checks.positive("effort", self.effort)
+        given = {n: v for n, v in vars(self).items() if v is not None and n != "effort"}
+        if given and self.effort != 1:
+            raise ValueError("effort is a factor on the default steps; leave it or num_samples out.")
         for name, value in given.items():
             checks.whole(name, value, 0 if name == "num_warmup" else 1)
         for name in given:
@@ -55,20 +51,32 @@ class Budget:
                         f"{name} needs {partner} as well; give both, or none for the default steps."
                     )
 
-    def steps(self, scheme: str) -> dict[str, int]:
-        """What is passed to :func:`inference.sample`; empty where the scheme runs as in a comparison.
+    def steps(self, scheme: str, network: TwoLayerNetwork) -> dict[str, int]:
+        """What is passed to :func:`inference.sample`; empty for a scheme that is not a sampler.
 
         Examples
         --------
-        >>> Budget(num_warmup=100, num_samples=1000).steps("nuts")
+        >>> from models import TwoLayerNetwork
+        >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
+        >>> Budget(num_warmup=100, num_samples=1000).steps("nuts", network)
         {'num_warmup': 100, 'num_samples': 1000, 'thinning': 4}
-        >>> Budget(num_warmup=100, num_samples=1000).steps("nngp")
+        >>> Budget(effort=0.5).steps("sgld", network)
+        {'num_warmup': 1120, 'num_samples': 17500, 'thinning': 70}
+        >>> Budget(num_warmup=100, num_samples=1000).steps("nngp", network)
         {}
         """
-        if scheme not in _KERNELS or self.num_samples is None:
+        if scheme not in SAMPLERS:
             return {}
-        thinning = self.thinning or max(1, self.num_samples // _KEPT_DRAWS)
-        return {"num_warmup": self.num_warmup, "num_samples": self.num_samples, "thinning": thinning}
+        if self.num_samples is not None:
+            thinning = self.thinning or max(1, self.num_samples // KEPT_DRAWS)
+            return {"num_warmup": self.num_warmup, "num_samples": self.num_samples, "thinning": thinning}
+        default = SAMPLERS[scheme].steps(network)
+        thinning = max(1, round(self.effort * default["thinning"]))
+        return {
+            "num_warmup": round(self.effort * default["num_warmup"]),
+            "num_samples": default["num_samples"] // default["thinning"] * thinning,
+            "thinning": thinning,
+        }
 
 
 class CellError(Exception):
@@ -135,7 +143,7 @@ class Cell:
             "num_test": self.num_test,
             "seed": self.seed,
             "scheme": self.scheme,
-            "steps": self.budget.steps(self.scheme),
+            "sampler": self._sampler(),
             "version": self.version,
         }
 
@@ -153,18 +161,41 @@ class Cell:
             )
         data = self.teacher.sample(jax.random.key(self.seed), self.num_data, self.num_test)
         key = jax.random.fold_in(jax.random.key(self.seed), 1)
-        result = self._result(data, key)
-        train_mse = order_parameters(result.tree).train_mse.sel(estimate="mean").item()
-        return {**result.row, "train_mse": train_mse}
+        if self.scheme not in SAMPLERS:
+            result = compare(self.network, data, [self.scheme], key).results[0]
+        else:
+            # The key that a comparison gives the scheme, so that a budget changes nothing but the steps.
+            key = jax.random.fold_in(key, list(SCHEMES).index(self.scheme))
+            steps = self.budget.steps(self.scheme, self.network)
+            tree = run_sampler(self.scheme, self.network, data, key, steps=steps)
+            result = summarise(self.network, tree, None)
+        return {**result.row, **_more_figures(result)}
 
-    def _result(self, data, key: jax.Array) -> SchemeResult:
-        steps = self.budget.steps(self.scheme)
-        if not steps:
-            return compare(self.network, data, [self.scheme], key).results[0]
-        # The key that a comparison gives the scheme, so that a budget changes nothing but the steps.
-        key = jax.random.fold_in(key, list(SCHEMES).index(self.scheme))
-        kernel = _KERNELS[self.scheme](self.network)
-        return summarise(self.network, sample(self.network, data, kernel, key, num_chains=4, **steps), None)
+    def _sampler(self) -> dict:
+        """Kernel, start and steps, so that a cell of other ones is not taken for this."""
+        if self.scheme not in SAMPLERS:
+            return {}
+        sampler = SAMPLERS[self.scheme]
+        kernel = bind_kernel(sampler.kernel(self.network, self.num_data), self.network)
+        described = kernel.settings() if hasattr(kernel, "settings") else {"kernel": type(kernel).__name__}
+        return described | self.budget.steps(self.scheme, self.network) | {"start": sampler.start}
+
+
+def _more_figures(result: SchemeResult) -> dict:
+    """Figures of a sweep that a comparison's table does not have; None where they have no meaning."""
+    summary, draws = order_parameters(result.tree), group(result.tree, "order_parameters")
+    figures = {
+        "train_mse": summary.train_mse.sel(estimate="mean").item(),
+        "test_mse_draw_se": None,
+        "start_difference": None,
+        "start_difference_se": None,
+    }
+    if result.point is None:
+        figures["test_mse_draw_se"] = summary.test_mse_draw.sel(estimate="se").item()
+    if result.tree.attrs.get("start") == "both":
+        difference, se = start_difference(draws.order_parameter)
+        figures |= {"start_difference": difference, "start_difference_se": se}
+    return {n: None if v is None or not math.isfinite(v) else v for n, v in figures.items()}
 
 
 def attempt(cell: Cell) -> dict:

@@ -14,6 +14,7 @@ COLOURS = {
     "mean-field-ard": "#CC79A7",
     "adaptive-kernel": "#56B4E9",
     "block-adaptive-kernel": "#8C510A",
+    "langevin": "#1B3A6B",
 }
 FALLBACK_COLOUR = "#F0E442"
 
@@ -27,6 +28,7 @@ TITLES = {
     "mean-field-ard": "MF-ARD theory",
     "adaptive-kernel": "AK theory",
     "block-adaptive-kernel": "AKB theory",
+    "langevin": "Langevin",
 }
 
 
