@@ -95,6 +95,11 @@ def sgld_thinning(kappa: float) -> int:
     return int(np.clip(round(1.4 / kappa**2), 50, 1000))
 
 
+def sgld_steps(network: TwoLayerNetwork) -> dict[str, int]:
+    """Steps for :func:`default_sgld`, from κ alone: 250 draws after 16 draws' time of warm-up."""
+    return _steps(sgld_thinning(network.kappa), 16)
+
+
 def _steps(thinning: int, warmup: int) -> dict[str, int]:
     return {
         "num_warmup": warmup * thinning,
@@ -126,7 +131,7 @@ class Sampler:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "sgld": Sampler(lambda network, _: default_sgld(network), lambda n: _steps(sgld_thinning(n.kappa), 16)),
+    "sgld": Sampler(lambda network, _: default_sgld(network), sgld_steps),
     "nuts": Sampler(
         lambda network, _: partial(NUTS, max_tree_depth=8),
         lambda network: {"num_warmup": 500, "num_samples": 600, "thinning": 2},

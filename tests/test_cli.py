@@ -163,7 +163,9 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["sample", "--step-size", "-1"], "step_size must be a positive number"),
         (["sample", "--num-samples", "0"], "num_samples must be a whole number"),
         (["sample", "--subsample-size", "301"], "subsample_size must not exceed num_data=300"),
-        (["sample", "--scheme", "nuts", "--step-size", "0.1"], "step_size is for sgld"),
+        (["sample", "--scheme", "nuts", "--step-size", "0.1"], "step_size is for the Langevin kernels"),
+        (["sample", "--scheme", "sgld", "--friction", "1"], "friction is for langevin, sghmc; leave it out"),
+        (["sample", "--preconditioner", "prior"], "preconditioner goes with a step size of your own"),
         (
             ["sample", "--step-size", "1e6", "--num-samples", "1000", "--thinning", "1"],
             "use a smaller step_size",

@@ -5,12 +5,10 @@ import shlex
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import tyro
-from numpyro.infer import NUTS
 
 from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem, with_stored
 from analysis.cli.output import (
@@ -23,9 +21,9 @@ from analysis.cli.output import (
 )
 from analysis.compare import describe_problem, summarise
 from analysis.files import write_atomically
+from analysis.kernels import KERNELS, choose_kernel
 from analysis.plots import plot_function_traces
-from analysis.schemes import default_sgld, sgld_thinning
-from inference import SGLD, sample
+from inference import sample
 from inference.run_folder import holds_run, refuse_existing_run
 from models import checks
 
@@ -41,24 +39,26 @@ class Sample:
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
-    scheme: Literal["sgld", "nuts"] = "sgld"
-    """The sampler."""
+    scheme: Literal["sgld", "psgld", "langevin", "sghmc", "mala", "nuts"] = "sgld"
+    """The sampler; langevin is underdamped (BAOAB), and the fastest of them."""
     kappa: float = 0.05
     """Noise κ."""
     prior: PriorName = "isotropic"
     """Prior over the hidden weights."""
     step_size: float | None = None
-    """SGLD's step size ε; by default one that suits the default problem at this κ and prior."""
-    preconditioner: Literal["none", "prior"] = "none"
-    """SGLD's preconditioner, where a step size is given: none, or the prior variance of each site."""
+    """Step size, ε of sgld, psgld and mala, h of langevin and sghmc; by default one that suits this κ and prior."""
+    preconditioner: Literal["none", "prior"] | None = None
+    """Where a step size is given: none, or the prior variance of each site (sgld, langevin, sghmc, mala)."""
+    friction: float | None = None
+    """Where a step size is given: γ of langevin and sghmc."""
     num_warmup: int | None = None
-    """Steps of each chain thrown away; by default 22/κ² for SGLD, 500 for NUTS."""
+    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 125/κ (langevin), 500 (nuts)."""
     num_samples: int | None = None
-    """Steps of each chain after the warm-up; by default 350/κ² for SGLD, 600 for NUTS."""
+    """Steps of each chain after the warm-up; by default 350/κ², 625/κ, or 600, likewise."""
     num_chains: int = 4
     """Number of chains."""
     thinning: int | None = None
-    """Steps between kept draws; by default 1.4/κ² for SGLD, 2 for NUTS."""
+    """Steps between kept draws; by default 250 draws a chain are kept, 300 of nuts."""
     subsample_size: int | None = None
     """SGLD's minibatch size; the full batch by default."""
     start: Literal["prior", "aligned", "both"] = "prior"
@@ -83,7 +83,8 @@ class Sample:
     def _run(self, folder: Path) -> None:
         data = self.inputs.load(self.problem, self.output.seed)
         network = self.inputs.fitted(self.problem, data).network(self.kappa, self.prior)
-        kernel, steps = self._kernel(network), self._steps()
+        kernel = choose_kernel(self.scheme, network, self.step_size, self.preconditioner, self.friction)
+        steps = self._steps(network)
         with self._resumable(folder), progress_board(1) as board:
             tree = sample(
                 network,
@@ -144,24 +145,9 @@ class Sample:
                 notes.print(message, highlight=False, soft_wrap=True)
         notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
 
-    def _steps(self) -> dict[str, int]:
-        nuts = self.scheme == "nuts"
-        thinning = self.thinning or (2 if nuts else sgld_thinning(self.kappa))
-        default = {
-            "num_warmup": 500 if nuts else 16 * thinning,
-            "num_samples": 600 if nuts else 250 * thinning,
-            "thinning": thinning,
-        }
-        given = {name: getattr(self, name) for name in default}
-        return {name: value if given[name] is None else given[name] for name, value in default.items()}
-
-    def _kernel(self, network):
-        if self.scheme == "nuts":
-            if self.step_size is not None:
-                raise ValueError("step_size is for sgld: NUTS adapts its own; leave it out.")
-            return partial(NUTS, max_tree_depth=8)
-        if self.step_size is None:
-            return default_sgld(network)
-        return SGLD(
-            step_size=self.step_size, preconditioner=None if self.preconditioner == "none" else "prior"
-        )
+    def _steps(self, network) -> dict[str, int]:
+        steps = KERNELS[self.scheme].steps(network)
+        if self.thinning is not None:
+            steps = {name: count // steps["thinning"] * self.thinning for name, count in steps.items()}
+        given = {name: getattr(self, name) for name in steps}
+        return {name: value if given[name] is None else given[name] for name, value in steps.items()}
