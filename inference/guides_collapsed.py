@@ -29,12 +29,17 @@ class CollapsedGuide(MeanFieldGuide):
 
     By the chain rule KL(q(w) p(a|w,y) ‖ p(w,a|y)) = KL(q(w) ‖ p(w|y)): nothing is lost in the readouts, and for
     the same q(w) no guide with another law of a has a larger bound. The first term is estimated by Monte Carlo with
-    reparametrised gradients, the second is in closed form for Normal priors and by Monte Carlo for others. With the
-    ARD prior q(w) has beside it the conjugate factor of :class:`inference.MeanFieldARDGuide`,
+    reparametrised gradients, the second is in closed form for Normal priors and by Monte Carlo for others.
+
+    With the ARD prior the default is the prior's own parametrisation, non-centred as a rule: q(z) q(ρ) with w = z/√ρ.
+    Most neurons stay near the prior *given* ρ, z ~ Normal(0, 1), whatever ρ is, and these factors say just that.
+    With `conjugate` the guide is over the centred w, beside the Gamma factor of :class:`MeanFieldARDGuide`,
 
         q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]),
 
-    the exact optimum given any q(w), since log p(w|ρ) is linear in the w_ij².
+    the exact optimum given any q(w), since log p(w|ρ) is linear in the w_ij². It needs no gradient in ρ, but then
+    q(w) q(ρ) holds the weights' scale and ρ independent, at a price of (Nd/2)(log a - ψ(a)), a = α0 + N/2, in the
+    bound for weights at the prior given ρ.
 
     Parameters
     ----------
@@ -48,6 +53,8 @@ class CollapsedGuide(MeanFieldGuide):
         weights, :class:`inference.correlated_normal.LowRankNormal`.
     rank
         Number of common factors, for ``"low-rank"``.
+    conjugate
+        With the ARD prior: centred weights and the exact Gamma factor; other priors are not affected.
 
     Raises
     ------
@@ -68,10 +75,17 @@ class CollapsedGuide(MeanFieldGuide):
 
     scheme = "collapsed-guide"
 
-    def __init__(self, model=None, init_scale: float = 0.1, covariance: str = "diagonal", rank: int = 8):
+    def __init__(
+        self,
+        model=None,
+        init_scale: float = 0.1,
+        covariance: str = "diagonal",
+        rank: int = 8,
+        conjugate: bool = False,
+    ):
         checks.one_of("covariance", covariance, COVARIANCES)
         checks.whole("rank", rank, 1)
-        self.covariance, self.rank = covariance, rank
+        self.covariance, self.rank, self.conjugate = covariance, rank, bool(conjugate)
         super().__init__(model, init_scale)
 
     def elbo(self, num_particles: int = 1) -> TraceMeanField_ELBO:
@@ -83,7 +97,7 @@ class CollapsedGuide(MeanFieldGuide):
     def settings(self) -> dict:
         """JSON-able settings of the guide."""
         rank = {"rank": self.rank} if self.covariance == "low-rank" else {}
-        return {**super().settings(), "covariance": self.covariance, **rank}
+        return {**super().settings(), "covariance": self.covariance, **rank, "conjugate": self.conjugate}
 
     def __call__(self, *args, **kwargs) -> dict[str, jax.Array]:
         """Sample statements of the hidden layer's sites, for the arguments of the network; returns their values."""
@@ -100,7 +114,7 @@ class CollapsedGuide(MeanFieldGuide):
 
     @property
     def _conjugate(self) -> bool:
-        return self.model is not None and isinstance(self.model.prior, ARD)
+        return self.conjugate and self.model is not None and isinstance(self.model.prior, ARD)
 
     def _bind(self, model):
         if model is not None:
@@ -110,7 +124,7 @@ class CollapsedGuide(MeanFieldGuide):
                     "use MeanFieldGuide for other models."
                 )
             model = model.collapsed()
-            if isinstance(model.prior, ARD):
+            if self.conjugate and isinstance(model.prior, ARD):
                 model = replace(model, prior=replace(model.prior, centered=True))
         super()._bind(model)
 
