@@ -142,8 +142,9 @@ def _guide_pareto_k(tree: xr.DataTree) -> float | None:
     stats = tree["sample_stats"] if "sample_stats" in tree.children else {}
     if "log_q" not in stats:
         return None
-    ratios = (stats["log_p"] - stats["log_q"]).to_numpy().astype(float).ravel()
-    return _finite(array_stats.psislw(ratios)[1])
+    log_ratios = (stats["log_p"] - stats["log_q"]).to_numpy().astype(float).ravel()
+    # As for log likelihoods, whose leave-one-out ratios are 1/p(y|θ), psislw takes minus the log of the ratios.
+    return _finite(array_stats.psislw(-log_ratios)[1])
 
 
 def _convergence_messages(table: pd.DataFrame, r_hat_max, ess_min) -> list[str]:

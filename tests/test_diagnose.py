@@ -87,6 +87,19 @@ def test_pareto_k_of_a_guide(small_network, small_data, spread, bad):
     assert diagnosis.converged != bad
 
 
+@pytest.mark.parametrize(("width", "wanted"), [(0.5, 0.75), (0.7, 0.51), (2.0, None)])
+def test_pareto_k_is_that_of_posterior_over_guide(small_network, small_data, width, wanted):
+    """For the posterior N(0, 1) and the guide N(0, s²) the ratio's tail has shape 1 - s²; for s > 1 it is bounded."""
+    x = width * np.random.default_rng(0).normal(size=(4, 2500))
+    stats = {"log_p": -(x**2) / 2, "log_q": -(x**2) / (2 * width**2)}
+    draws = prior_draws(small_network, 0, draws=2500)
+    k = diagnose(tree_of(small_network, small_data, draws, independent=True, stats=stats)).pareto_k
+    if wanted is None:
+        assert k < 0.5
+    else:
+        assert k == pytest.approx(wanted, abs=0.2)
+
+
 def test_log_precisions_are_diagnosed(small_data):
     network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3, prior=ARD())
     draws = prior_draws(network, 0)
