@@ -130,8 +130,9 @@ def compare(
     network, data
         The model and its data.
     schemes
-        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel and
-        block-adaptive-kernel; None for all but the last two that cover the problem.
+        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel,
+        block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; None for all but the last five that
+        cover the problem.
     key
         A ``jax.random.key``; each scheme gets its own key, folded in by the scheme's place in that list, so that
         a scheme's answer does not depend on which others run. ``jax.random.key(0)`` by default.

@@ -15,6 +15,8 @@ COLOURS = {
     "adaptive-kernel": "#56B4E9",
     "block-adaptive-kernel": "#8C510A",
     "langevin": "#1B3A6B",
+    "nuts-collapsed": "#5A5A5A",
+    "collapsed-guide": "#7B3294",
 }
 FALLBACK_COLOUR = "#F0E442"
 
@@ -29,6 +31,8 @@ TITLES = {
     "adaptive-kernel": "AK theory",
     "block-adaptive-kernel": "AKB theory",
     "langevin": "Langevin",
+    "nuts-collapsed": "NUTS, collapsed",
+    "collapsed-guide": "Collapsed guide",
 }
 
 
