@@ -7,6 +7,7 @@ from analysis.diagnostics.differences import mean_differences, start_dependence,
 from analysis.diagnostics.distances import distances
 from analysis.diagnostics.feature_selection import feature_selection, rank_inputs, selection_scores
 from analysis.diagnostics.neurons import match_neurons
+from analysis.diagnostics.panel import assess_all, distances_by_problem, name_of, selection_by_scheme
 from analysis.diagnostics.sbc import SimulationBasedCalibration, simulation_based_calibration
 from analysis.diagnostics.verdict import Verdict, assess
 
@@ -16,13 +17,17 @@ __all__ = [
     "SimulationBasedCalibration",
     "Verdict",
     "assess",
+    "assess_all",
     "calibrate",
     "convergence_table",
     "distances",
+    "distances_by_problem",
     "feature_selection",
     "match_neurons",
     "mean_differences",
+    "name_of",
     "rank_inputs",
+    "selection_by_scheme",
     "selection_scores",
     "simulation_based_calibration",
     "start_dependence",

@@ -106,9 +106,13 @@ def loo_pit_values(tree: xr.DataTree, network: TwoLayerNetwork, noise: float) ->
     if "log_likelihood" not in tree.children or tree.attrs.get("population", 0):
         return None
     log_likelihood = _draws_first(tree["log_likelihood"].y)
-    log_weights = array_stats.psislw(-log_likelihood.T, axis=-1)[0]
     f, y = train_function(tree, network), tree["observed_data"].y.to_numpy()
-    return np.sum(np.exp(log_weights.T) * ndtr((y - f) / noise), axis=0)
+    weights = np.full(log_likelihood.shape, 1 / len(log_likelihood))
+    # Where f is the same in all draws (no neuron sees the point) there is nothing to reweight.
+    varies = np.ptp(log_likelihood, axis=0) > 0
+    # psislw takes the log likelihood and weights by its inverse.
+    weights[:, varies] = np.exp(array_stats.psislw(log_likelihood[:, varies].T, axis=-1)[0]).T
+    return np.sum(weights * ndtr((y - f) / noise), axis=0)
 
 
 def train_function(tree: xr.DataTree, network: TwoLayerNetwork) -> np.ndarray:
@@ -147,6 +151,12 @@ def _check_coverage(calibration: Calibration) -> Check:
         worst = (table["y"] - table["expected_high"]).idxmax()
     share = float(table["y"][worst])
     held = f"the {worst:.0%} intervals of y hold {share:.1%} of the test targets"
+    if low.any() and high.any():
+        message = (
+            f"{held}, while others hold too many: the predictive distribution has the wrong shape, as that of f plus "
+            "Normal noise has for targets of two values that f does not tell apart"
+        )
+        return make(status="failed", value=share, limit=worst, message=message)
     if low.any():
         message = f"{held}: over-confident, the intervals are too narrow or in the wrong place"
         return make(status="failed", value=share, limit=worst, message=message)

@@ -1,5 +1,6 @@
 """Differences between two runs of one posterior, with error bars: does the start, or the step size, matter?"""
 
+import json
 import math
 
 import arviz_stats
@@ -8,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import norm
 
+import inference
 from analysis.diagnose import functions_of
 from analysis.diagnostics.check import POSTERIOR, Check
 from analysis.order_parameters import is_independent
@@ -63,6 +65,14 @@ def start_dependence(first: xr.DataTree, second: xr.DataTree) -> pd.DataFrame:
     return mean_differences(functions_of(first), functions_of(second), alone)
 
 
+def start_dependence_within(tree: xr.DataTree) -> pd.DataFrame:
+    """:func:`start_dependence` of one run with ``start="both"``: its chains from the prior, then the aligned ones."""
+    functions = functions_of(tree)
+    from_prior = functions.sizes["chain"] - functions.sizes["chain"] // 2
+    halves = (functions.isel(chain=slice(from_prior)), functions.isel(chain=slice(from_prior, None)))
+    return mean_differences(*halves)
+
+
 def check_start(table: pd.DataFrame, starts: tuple[str, str]) -> Check:
     """The check on :func:`start_dependence`: no difference beyond its error and a tenth of a posterior sd."""
     limit = float(norm.isf(SIGNIFICANCE / 2 / max(1, len(table))))
@@ -82,10 +92,17 @@ def check_start(table: pd.DataFrame, starts: tuple[str, str]) -> Check:
     return Check(status="failed", value=float(abs(row["z"])), message=message, **common)
 
 
-def step_bias(tree: xr.DataTree, half: xr.DataTree, order: int = 1) -> pd.DataFrame:
+def bias_order(tree: xr.DataTree) -> int | None:
+    """p where the step size of a result's kernel biases means by O(εᵖ); None for NUTS, MALA and independent draws."""
+    settings = json.loads(tree.attrs.get("settings", "{}"))
+    order = getattr(getattr(inference, settings.get("kernel", ""), None), "bias_order", None)
+    return 1 if order is not None and settings.get("subsample_size") else order
+
+
+def step_bias(tree: xr.DataTree, half: xr.DataTree) -> pd.DataFrame:
     """Bias of the step size ε from runs at ε and at ε/2, by Richardson extrapolation.
 
-        A(ε) - A(0) ≈ 2ᵖ/(2ᵖ - 1) (A(ε) - A(ε/2)),        p = `order`: 1 for SGLD
+        A(ε) - A(0) ≈ 2ᵖ/(2ᵖ - 1) (A(ε) - A(ε/2)),        p = 1 for SGLD, see :func:`bias_order`
 
     Returns
     -------
@@ -100,6 +117,7 @@ def step_bias(tree: xr.DataTree, half: xr.DataTree, order: int = 1) -> pd.DataFr
     """
     check_same_posterior(tree, half)
     table = mean_differences(_biased_functions(tree), _biased_functions(half))
+    order = bias_order(tree) or 1
     factor = 2**order / (2**order - 1)
     scale = table["first"].abs().where(table.index != "order_parameter", 1.0)
     return pd.DataFrame(
@@ -150,20 +168,28 @@ def check_step_bias(table: pd.DataFrame, tolerance: float = BIAS_TOLERANCE) -> C
 
 def check_same_posterior(first: xr.DataTree, second: xr.DataTree) -> None:
     """``ValueError`` unless two results are of one network on one data set."""
-    same_network = first.attrs.get("network") == second.attrs.get("network")
-    if not same_network or not _same_data(first, second):
-        what = "network" if not same_network else "data"
+    if not same_posterior(first, second):
+        what = "network" if _network(first) != _network(second) else "data"
         raise ValueError(
             f"the two results are not of one {what}; compare runs of the same network on the same data."
         )
 
 
-def _same_data(first: xr.DataTree, second: xr.DataTree) -> bool:
+def same_posterior(first: xr.DataTree, second: xr.DataTree) -> bool:
+    """Whether two results are of one network on one data set."""
+    if first is second:
+        return True
     arrays = [
         (t["constant_data"].x, t["observed_data"].y, t["constant_data"].x_test, t["constant_data"].y_test)
         for t in (first, second)
     ]
-    return all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(*arrays, strict=True))
+    same_data = all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(*arrays, strict=True))
+    return same_data and _network(first) == _network(second)
+
+
+def _network(tree: xr.DataTree) -> dict:
+    # Whether a scheme integrates the readouts out does not change the posterior.
+    return {k: v for k, v in json.loads(tree.attrs.get("network", "{}")).items() if k != "readouts"}
 
 
 def _biased_functions(tree: xr.DataTree) -> xr.Dataset:

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
+from analysis.inclusion import has_inclusion, inclusion_probabilities
 from analysis.order_parameters import group
 
 SCORES = ("second_moment", "weighted")
@@ -51,7 +52,8 @@ def rank_inputs(
     pandas.DataFrame
         Index ``input``; ``score``, its posterior mean; ``rank``, 1 for the highest; ``inclusion``, the share of
         draws in which the input is among the k highest, which sums to k; ``relevant``, where that is known; and, for
-        a prior with a site ``inclusion`` (a spike and slab), ``posterior_inclusion``, that site's posterior mean.
+        a prior with indicators (a spike and slab), ``posterior_inclusion``, see
+        :func:`analysis.inclusion_probabilities`.
 
     Raises
     ------
@@ -93,9 +95,8 @@ def rank_inputs(
     )
     if relevant is not None:
         table["relevant"] = relevant
-    posterior = tree["posterior"]
-    if "inclusion" in posterior and posterior["inclusion"].dims[2:] == ("input",):
-        table["posterior_inclusion"] = posterior["inclusion"].mean(("chain", "draw")).to_numpy()
+    if has_inclusion(tree):
+        table["posterior_inclusion"] = inclusion_probabilities(tree)["probability"].to_numpy()
     return table
 
 

@@ -91,11 +91,16 @@ class SimulationBasedCalibration:
         if self.passed:
             return f"calibrated: ranks of {len(table)} quantities are uniform over {self.num_simulations} data sets."
         worst = table["p_value"].idxmin()
-        row = table.loc[worst]
-        kind = "over-confident" if row["spread"] > 1.05 else "too broad" if row["spread"] < 0.95 else "biased"
+        row, root = table.loc[worst], self.num_simulations**0.5
+        # Standard errors of the mean and the spread of uniform ranks: 1/√(12 n) and 0.447/√n.
+        off, wide = (row["mean"] - 0.5) * 12**0.5 * root, (row["spread"] - 1) * root / 0.447
+        if abs(off) > abs(wide):
+            kind = "too high" if off < 0 else "too low"
+        else:
+            kind = "over-confident" if wide > 0 else "too broad"
         return (
-            f"not calibrated: the draws of {worst} are {kind} (spread of the ranks {row['spread']:.2f}, mean "
-            f"{row['mean']:.2f}, χ² p-value {row['p_value']:.1g})."
+            f"not calibrated: the draws of {worst} are {kind} (mean of the ranks {row['mean']:.2f}, spread "
+            f"{row['spread']:.2f}, χ² p-value {row['p_value']:.1g})."
         )
 
     @property

@@ -13,10 +13,12 @@ from analysis.diagnostics.calibration import Calibration, calibrate, check_calib
 from analysis.diagnostics.check import ELPD, POSTERIOR, PREDICTIONS, Check
 from analysis.diagnostics.convergence import check_convergence, convergence_table
 from analysis.diagnostics.differences import (
+    bias_order,
     check_same_posterior,
     check_start,
     check_step_bias,
     start_dependence,
+    start_dependence_within,
     step_bias,
     step_bias_from_check,
 )
@@ -30,12 +32,10 @@ from inference.step_size import StepSizeCheck
 # A scheme disagrees with the reference where f at a test point is off by this much, in units of the reference's
 # posterior standard deviation (Wasserstein-1: a shift of the mean by as much, or a spread that is 30 % too small).
 DISTANCE_LIMIT = 0.25
-# Results of these kernels have no step-size bias to check.
-_UNBIASED = ("nuts", "hmc", "mala", "paralleltempering")
 _CONCERNS = {
     POSTERIOR: ("the draws can be taken for the posterior", "do not take the draws for the posterior"),
     ELPD: ("elpd LOO can be trusted", "do not trust elpd LOO"),
-    PREDICTIONS: ("the predictive intervals are honest", "do not trust the predictive intervals"),
+    PREDICTIONS: ("the predictive intervals are wide enough", "do not trust the predictive intervals"),
 }
 
 
@@ -132,7 +132,8 @@ def assess(
     label
         Its name in the verdict; the scheme by default.
     other_start
-        A run of the same scheme from another start (``start="aligned"`` where `tree` has ``start="prior"``).
+        A run of the same scheme from another start (``start="aligned"`` where `tree` has ``start="prior"``). A run
+        with ``start="both"`` needs none: its own chains are compared.
     half_step
         A run of the same kernel at half the step size, or the result of ``kernel.check_step_size(...)``.
     reference
@@ -193,6 +194,9 @@ def assess(
 
 def _start_check(tree, other_start, tables) -> Check:
     start = tree.attrs.get("start", "prior")
+    if other_start is None and start == "both":
+        tables["start"] = start_dependence_within(tree)
+        return check_start(tables["start"], ("prior start", "aligned start"))
     if other_start is None:
         other = "aligned" if start == "prior" else "prior"
         message = f"start dependence: run once more with start={other!r} and pass it as other_start"
@@ -207,7 +211,7 @@ def _start_check(tree, other_start, tables) -> Check:
 
 
 def _step_checks(tree, half_step, tables) -> list[Check]:
-    if tree.attrs.get("scheme") in _UNBIASED:
+    if bias_order(tree) is None:
         return []
     if half_step is None:
         message = (

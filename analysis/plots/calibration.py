@@ -52,6 +52,8 @@ def plot_calibration(verdicts: list[Verdict]) -> Figure:
 def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
     """Pareto k̂ of every left-out point, sorted, by scheme; a guide's own k̂ in the legend.
 
+    Above the dashed line, or lines, where the numbers of draws differ, leave-one-out by reweighting is not safe.
+
     Raises
     ------
     ValueError
@@ -60,16 +62,17 @@ def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
     verdicts = [v for v in verdicts if v.diagnosis.loo is not None]
     if not verdicts:
         raise ValueError("verdicts hold no leave-one-out: population theories have seen no data.")
-    figure, [[axes]] = new_figure(1, 1, 7, 3.4)
+    figure, [[axes]] = new_figure(1, 1, 7.5, 3.8)
     for verdict in verdicts:
         k = np.sort(np.asarray(verdict.diagnosis.loo.pareto_k, float))
         guide = verdict.diagnosis.pareto_k
         label = verdict.label if guide is None else f"{verdict.label} (guide k̂ {guide:.1f})"
         axes.plot(np.arange(1, len(k) + 1) / len(k), k, color=colour(verdict.scheme), label=label)
-    axes.axhline(float(verdicts[0].diagnosis.loo.good_k), color="0.4", lw=1, ls="--")
+    for limit in {float(v.diagnosis.loo.good_k) for v in verdicts}:  # it grows with the number of draws
+        axes.axhline(limit, color="0.4", lw=1, ls="--")
     axes.set_xlabel("share of training points")
     axes.set_ylabel("Pareto k̂ of leave-one-out")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     tidy(axes)
     return figure
 

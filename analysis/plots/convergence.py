@@ -5,6 +5,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.diagnose import ESS_LIMIT, R_HAT_LIMIT
 from analysis.diagnostics.differences import BIAS_TOLERANCE, START_TOLERANCE
@@ -42,6 +43,9 @@ def plot_convergence(verdicts: list[Verdict]) -> Figure:
     left.set_xlabel("R-hat (nested where superchains were given)")
     right.set_xlabel("effective draws: • bulk   | tail")
     right.set_xscale("log")
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 4)))
+    right.xaxis.set_major_formatter("{x:.0f}")
+    right.xaxis.set_minor_formatter(NullFormatter())
     for axes in (left, right):
         axes.set_ylim(len(verdicts) - 0.5, -0.6)
         axes.margins(x=0.12)

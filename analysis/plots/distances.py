@@ -26,7 +26,7 @@ def plot_distances(table: xr.Dataset) -> Figure:
     figure, [row] = new_figure(1, len(_PANELS), 14, 1.4 + 0.3 * len(places))
     for axes, (name, title) in zip(row, _PANELS.items(), strict=True):
         if f"{name}_floor" in shown:
-            axes.plot(shown[f"{name}_floor"], places, "^", mfc="white", color="0.5", ms=5)
+            axes.plot(shown[f"{name}_floor"], places, "^", mfc="none", color="0.2", ms=6, zorder=3)
             axes.plot(shown[name], places, "o", color="#0072B2")
         else:
             bars = 2 * shown[f"{name}_se"]

@@ -1,0 +1,102 @@
+"""Results with known answers for the tests of the diagnostics: exact posterior draws, and ways to spoil them."""
+
+import jax
+import numpy as np
+
+from inference.datatree import build_tree
+from models import Dataset, TwoLayerNetwork
+
+NETWORK = TwoLayerNetwork(input_dim=3, width=4, kappa=0.3)
+NUM_DATA, NUM_TEST = 20, 40
+CHAINS, DRAWS = 4, 400
+_POOL = 60_000
+
+
+def function(params, x):
+    """f of networks (..., N, d), (..., N) at inputs (P, d), in NumPy."""
+    hidden = np.maximum(np.einsum("...nd,pd->...np", params["w"], x), 0)
+    return np.einsum("...n,...np->...p", params["a"], hidden) / params["a"].shape[-1] ** 0.5
+
+
+def prior_networks(rng, count):
+    """Independent networks from the prior of ``NETWORK``."""
+    shape = (count, NETWORK.width, NETWORK.input_dim)
+    return {"w": rng.normal(0, NETWORK.input_dim**-0.5, shape), "a": rng.normal(size=shape[:2])}
+
+
+def noise():
+    """κ√P."""
+    return NETWORK.kappa * NUM_DATA**0.5
+
+
+def problem(rng, test_noise=True):
+    """Data drawn from the model: truth from the prior, targets with the model's noise."""
+    # On a sphere: no point has so much leverage that leaving it out is beyond reweighting.
+    x, x_test = (rng.normal(size=(num, 3)) for num in (NUM_DATA, NUM_TEST))
+    x, x_test = (3**0.5 * v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, x_test))
+    truth = {name: value[0] for name, value in prior_networks(rng, 1).items()}
+    y = function(truth, x) + noise() * rng.normal(size=NUM_DATA)
+    y_test = function(truth, x_test) + test_noise * noise() * rng.normal(size=NUM_TEST)
+    return Dataset(x, y, x_test, y_test, relevant=(0,))
+
+
+def posterior_networks(rng, data, count=CHAINS * DRAWS):
+    """Exact, independent posterior draws, by rejection from the prior."""
+    kept = []
+    while sum(len(k["a"]) for k in kept) < count:
+        pool = prior_networks(rng, _POOL)
+        log_like = -0.5 * np.sum((function(pool, data.x) - data.y) ** 2, axis=1) / noise() ** 2
+        # The pool's own maximum stands for the bound: with 6·10⁴ draws in 16 dimensions it is as good as reached.
+        accepted = np.log(rng.uniform(size=_POOL)) < log_like - log_like.max()
+        kept.append({name: value[accepted] for name, value in pool.items()})
+    joined = {name: np.concatenate([k[name] for k in kept])[:count] for name in kept[0]}
+    return {name: value.reshape(CHAINS, -1, *value.shape[1:]) for name, value in joined.items()}
+
+
+def log_joint(data, params):
+    """log p(y, θ) up to a constant."""
+    log_like = -0.5 * np.sum((function(params, data.x) - data.y) ** 2, axis=-1) / noise() ** 2
+    squares = NETWORK.input_dim * np.sum(params["w"] ** 2, axis=(-2, -1)) + np.sum(params["a"] ** 2, axis=-1)
+    return log_like - 0.5 * squares
+
+
+def nuts_stats(rng, data, params):
+    """sample_stats of a sampler that draws its energies independently."""
+    lp = log_joint(data, params)
+    size = params["w"][0, 0].size + params["a"][0, 0].size
+    return {
+        "lp": lp,
+        "energy": -lp + 0.5 * rng.chisquare(size, lp.shape),
+        "diverging": np.zeros(lp.shape, bool),
+        "n_steps": np.full(lp.shape, 7),
+    }
+
+
+def tree_of(
+    data, params, scheme="nuts", stats=None, independent=False, start="prior", network=NETWORK, step_size=0.1
+):
+    """A result in the schema."""
+    return build_tree(
+        network,
+        data,
+        params,
+        scheme=scheme,
+        settings={"kernel": "SGLD", "step_size": 0.1} if scheme == "sgld" else {},
+        seed=jax.random.key(0),
+        wall_time_s=1.0,
+        gradient_evaluations=1,
+        independent_draws=independent,
+        sample_stats=stats,
+        extra_attributes={"start": start},
+    )
+
+
+def good_run(seed, scheme="nuts"):
+    """Data from the model, and a run that drew from the exact posterior."""
+    rng = np.random.default_rng(seed)
+    data = problem(rng)
+    params = posterior_networks(rng, data)
+    stats = nuts_stats(rng, data, params)
+    if scheme != "nuts":
+        stats = {"lp": stats["lp"]}
+    return data, params, tree_of(data, params, scheme, stats)
