@@ -278,7 +278,7 @@ def test_both_starts_halve_the_chains(small_network, small_data):
         np.testing.assert_allclose(values[3:], other[site][3:], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="start='both' needs num_chains of at least 2"):
         start_params(small_network, small_data, jax.random.key(4), 1, "both")
-    with pytest.raises(ValueError, match="start='both' needs data.relevant"):
+    with pytest.raises(ValueError, match=r"start='both' needs data\.relevant"):
         start_params(small_network, replace(small_data, relevant=None), jax.random.key(4), 2, "both")
 
 

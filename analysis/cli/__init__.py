@@ -7,8 +7,10 @@ from typing import Annotated
 import tyro
 
 from analysis.cli.compare import Compare
+from analysis.cli.diagnose import Diagnose
 from analysis.cli.phase import Phase
 from analysis.cli.priors import ListPriors
+from analysis.cli.reproduce import Reproduce
 from analysis.cli.sample import Sample
 from analysis.cli.solve import Solve
 from analysis.cli.sweep import Sweep
@@ -19,6 +21,8 @@ Command = (
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[ListPriors, tyro.conf.subcommand("priors")]
 )
 
