@@ -100,6 +100,7 @@ class SamplingPlan:
     def settings(self) -> dict:
         """JSON-able settings of the scheme."""
         kernel = self.kernel
+        blocks = {} if self._block is None else {"data_block": self._block}
         return {
             **(kernel.settings() if hasattr(kernel, "settings") else {"kernel": type(kernel).__name__}),
             "num_warmup": self.num_warmup,
@@ -107,7 +108,7 @@ class SamplingPlan:
             "thinning": self.thinning,
             "start": self.start,
             "subsample_size": self.subsample_size,
-            "data_block": self._block,
+            **blocks,
         }
 
     def chains(self) -> tuple:

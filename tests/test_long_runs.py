@@ -81,7 +81,9 @@ def assert_same_draws(tree, other):
 # --- killed ---
 
 
-@pytest.mark.parametrize(("name", "moments"), [("sgld", (40_000,)), ("nuts", (400,))])
+@pytest.mark.parametrize(
+    ("name", "moments"), [("sgld", (40_000,)), pytest.param("nuts", (400,), marks=pytest.mark.slow)]
+)
 def test_a_killed_run_ends_with_the_same_draws(name, moments, tmp_path, reference):
     """Killed a random time after a number of steps."""
     rng, whole = random.Random(1), reference(name)
@@ -165,10 +167,10 @@ def test_where_a_run_is_cut_into_calls_leaves_no_trace(reference, tmp_path, monk
 
 
 def test_a_run_in_memory_has_the_same_draws(reference):
-    tree = run("nuts")
+    tree = run("sgld")
     for group in ("posterior", "sample_stats"):
         for name, value in tree[group].data_vars.items():
-            assert np.array_equal(value.to_numpy(), reference("nuts")[group][name].to_numpy()), name
+            assert np.array_equal(value.to_numpy(), reference("sgld")[group][name].to_numpy()), name
 
 
 # --- stopped by Ctrl-C ---
