@@ -57,6 +57,9 @@ def test_tree_has_the_schema(tree):
         "num_particles": 1,
         "learning_rate": 0.02,
         "subsample_size": None,
+        "start": "prior",
+        "anneal": 0.0,
+        "combine": "best",
     }
 
 
@@ -67,6 +70,7 @@ def test_restarts_are_reported_and_the_best_is_kept(tree):
     assert np.ptp(elbo) > 0
     assert tree.attrs["elbo"] == elbo.max()
     assert tree.attrs["best_restart"] == elbo.argmax()
+    assert restarts["weight"].values.tolist() == (elbo == elbo.max()).astype(float).tolist()
     history = restarts["elbo_history"]
     assert history.dims == ("restart", "step")
     assert restarts["step"].values[-1] == 600
