@@ -1,6 +1,7 @@
 """What a prior says before it has seen data: networks drawn from it."""
 
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,10 @@ import xarray as xr
 from numpyro.handlers import seed, trace
 
 from inference.datatree import build_tree
+from inference.observables import observe
 from inference.problem import check_problem
 from inference.tracing import TRACE_LOCK
-from models import Dataset, Teacher, TwoLayerNetwork, checks
+from models import Dataset, Isotropic, Teacher, TwoLayerNetwork, checks
 
 # Draws are laid out as four chains, as those of guides and fixed points are.
 _CHAINS = 4
@@ -74,10 +76,13 @@ def prior_predictive(
         raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
     began = time.perf_counter()
     draws = draw_prior(network, key_draws, num_draws)
+    posterior = {name: value.reshape(_CHAINS, -1, *value.shape[1:]) for name, value in draws.items()}
     tree = build_tree(
         network,
         data,
-        {name: value.reshape(_CHAINS, -1, *value.shape[1:]) for name, value in draws.items()},
+        posterior,
+        # The functions do not depend on the prior: one compiled program serves all.
+        observed=observe(replace(network, prior=Isotropic()), data, posterior),
         scheme="prior",
         settings={"num_draws": num_draws},
         seed=key,

@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass, field
 
+import pandas as pd
 import tyro
 
 from analysis import plots
@@ -21,6 +22,7 @@ from analysis.cli.options import (
 from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
 from analysis.compare import Comparison, compare
 from analysis.files import save_tree, write_atomically
+from analysis.inclusion import has_inclusion, inclusion_probabilities
 from analysis.order_parameters import is_independent
 from analysis.schemes import check_scheme, default_schemes
 
@@ -45,7 +47,8 @@ class Compare:
     """Run every scheme on the same problem and lay the answers side by side.
 
     Without options: parity, 16 inputs, degree 2, width 64, 300 training points, κ = 0.05 and 0.1, isotropic and
-    ARD prior. Writes run.nc (all draws), table.csv, elpd.csv, the figures and settings.json to one folder.
+    ARD prior. Writes run.nc (all draws), table.csv, elpd.csv, the figures and settings.json to one folder, and under
+    the prior spike-and-slab inclusion.csv, the posterior inclusion probabilities of the inputs.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
@@ -57,9 +60,9 @@ class Compare:
     """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters as in
     'student-t(df=3)'."""
     schemes: Names = ()
-    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel and
-    block-adaptive-kernel; by default all but the last two that cover the problem. A named scheme is skipped for the
-    priors it does not cover."""
+    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel,
+    block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; by default all but the last five that cover
+    the problem. A named scheme is skipped for the priors it does not cover."""
     plots: bool = True
     """Draw the figures."""
 
@@ -80,6 +83,10 @@ class Compare:
             print()
         else:
             show_table(comparison.table(), "Schemes side by side", _HEADERS)
+            included = inclusion_table(comparison)
+            if len(included):
+                wide = included.pivot(index=["kappa", "scheme"], columns="input", values="probability")
+                show_table(wide.reset_index(), "P(input is included | data)", _HEADERS)
             for result in comparison.results:
                 for message in result.diagnosis.messages:
                     notes.print(f"[dim]{result.label}:[/dim] {message}", highlight=False, soft_wrap=True)
@@ -133,13 +140,27 @@ class Compare:
         return True
 
 
+def inclusion_table(comparison: Comparison) -> pd.DataFrame:
+    """Posterior inclusion probabilities of all inputs, under the priors that have them."""
+    place = ("kappa", "scheme", "prior")
+    tables = [
+        inclusion_probabilities(r.tree).assign(**{name: r.row[name] for name in place})
+        for r in comparison.results
+        if has_inclusion(r.tree)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
 def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:
-    """Write run.nc, table.csv, elpd.csv, settings.json and the figures into `folder`, each file whole."""
+    """Write run.nc, the tables, settings.json and the figures into `folder`, each file whole."""
     save_tree(comparison.to_tree(), folder / "run.nc")
     write_atomically(folder / "table.csv", lambda path: comparison.table().to_csv(path, index=False))
     elpd = comparison.elpd()
     if len(elpd):
         write_atomically(folder / "elpd.csv", lambda path: elpd.to_csv(path))
+    included = inclusion_table(comparison)
+    if len(included):
+        write_atomically(folder / "inclusion.csv", lambda path: included.to_csv(path, index=False))
     write_settings(folder, settings)
     if figures:
         drawn = {
@@ -147,6 +168,8 @@ def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:
             "second_moments": plots.plot_second_moments(comparison),
             "weight_marginals": plots.plot_weight_marginals(comparison),
         }
+        if len(included):
+            drawn["inclusion"] = plots.plot_inclusion(comparison)
         for result in comparison.results:
             if not is_independent(result.tree):
                 drawn[f"traces-{result.label}"] = plots.plot_function_traces(result.tree, result.label)

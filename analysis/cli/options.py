@@ -9,7 +9,9 @@ from typing import Annotated, get_args
 import jax
 import numpy as np
 import tyro
+from numpyro.handlers import seed
 
+from inference.tracing import TRACE_LOCK
 from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, make_prior
 
 
@@ -92,7 +94,10 @@ class Problem:
 
     def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
         """The network at noise κ with the named prior, see :meth:`prior`."""
-        return TwoLayerNetwork(self.input_dim, self.width, kappa, gamma=self.gamma, prior=self.prior(prior))
+        declared = self.prior(prior)
+        network = TwoLayerNetwork(self.input_dim, self.width, kappa, gamma=self.gamma, prior=declared)
+        try_prior(network, prior)
+        return network
 
     def prior(self, name: str) -> WeightPrior:
         """The prior that `name` describes, see :func:`models.make_prior`; α0 is the shape of ARD in its forms."""
@@ -205,3 +210,17 @@ def check_distinct(priors: list[WeightPrior]) -> None:
     names = [prior.name for prior in priors]
     if len(set(names)) < len(names):
         raise ValueError(f"priors must have distinct names, got {', '.join(names)}; run them one by one.")
+
+
+def try_prior(network: TwoLayerNetwork, name: str) -> None:
+    """``ValueError`` where the weights of a prior cannot be drawn: a mistake in the user's own class."""
+    try:
+        hash(network)
+        with TRACE_LOCK:
+            jax.eval_shape(lambda key: seed(network.sample_parameters, key)(), jax.random.key(0))
+    except Exception as error:
+        if isinstance(error, ValueError) and ".py:" not in name:
+            raise  # a sentence of the zoo's own
+        reason = " ".join(str(error).split()).rstrip(".")
+        hint = "; declare it with @dataclass(frozen=True)" if "unhashable" in reason else ""
+        raise ValueError(f"prior {name!r} fails with {type(error).__name__}: {reason}{hint}.") from error

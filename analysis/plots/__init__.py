@@ -1,9 +1,10 @@
-"""Figures of comparisons, diagnostics and phase diagrams. Every function returns a matplotlib figure and writes nothing."""
+"""Figures of comparisons, diagnostics, phase diagrams. Every function returns a matplotlib figure, writes nothing."""
 
 from analysis.plots.calibration import plot_calibration, plot_pareto_k, plot_restarts
 from analysis.plots.convergence import plot_convergence, plot_differences, plot_energy
 from analysis.plots.distances import plot_distances
 from analysis.plots.feature_selection import plot_feature_selection
+from analysis.plots.inclusion import plot_inclusion
 from analysis.plots.marginals import plot_weight_marginals
 from analysis.plots.neurons import plot_neurons
 from analysis.plots.order_parameters import plot_order_parameters
@@ -23,6 +24,7 @@ __all__ = [
     "plot_energy",
     "plot_feature_selection",
     "plot_function_traces",
+    "plot_inclusion",
     "plot_neurons",
     "plot_noise_curves",
     "plot_order_parameters",
