@@ -138,7 +138,9 @@ def fit(
             subsample_size=subsample_size,
             num_steps=num_steps,
             anneal=anneal,
-            init_params=_locations(guide, data, jax.random.fold_in(key_fit, 1), num_restarts, start),
+            init_params=_locations(
+                guide, data, jax.random.fold_in(key_fit, num_restarts), num_restarts, start
+            ),
             report=report,
         )
     elbo, elbo_se = final_bounds(guide, params, jax.random.split(key_bound, _BOUND_DRAWS), x, y)

@@ -13,6 +13,7 @@ from jax import random
 from numpyro.infer.util import potential_energy
 
 from inference.chains import run_chains
+from inference.completion import complete_readouts
 from inference.observables import observe
 from inference.problem import check_problem
 from inference.starts import start_params
@@ -177,7 +178,7 @@ def check_step_size(
                 progress=lambda done, total, text: None,
             )
         )
-    (value, error), (half, half_error) = (_means(network, data, run) for run in runs)
+    (value, error), (half, half_error) = (_means(network, data, run, key) for run in runs)
     factor = 2**order / (2**order - 1)
     bias = {name: factor * (value[name] - half[name]) for name in value}
     errors = {name: factor * math.hypot(error[name], half_error[name]) for name in value}
@@ -233,11 +234,11 @@ def top_curvature(kernel, data: Dataset, state, key: jax.Array) -> float:
     return float(jnp.max(norms))
 
 
-def _means(network, data, run) -> tuple[dict[str, float], dict[str, float]]:
+def _means(network, data, run, key) -> tuple[dict[str, float], dict[str, float]]:
     """Means of the test functions over all draws, and their Monte-Carlo standard errors."""
     import arviz_stats  # a second of import that only this check needs
 
-    values = observe(network, data, run.sites)
+    values = observe(network, data, complete_readouts(network, data, run.sites, random.fold_in(key, 4)))
     series = {name: np.asarray(values[name], float) for name in ("train_mse", "order_parameter")}
     series["second_moment"] = np.asarray(values["second_moment"], float).mean(axis=-1)
     series["potential_energy"] = np.asarray(run.fields["potential_energy"], float)
