@@ -121,6 +121,7 @@ class _Experiment:
 
     def reproduce(self, folder: Path, **options) -> xr.DataTree:
         """Networks and theories, with progress on standard error."""
+        priors = [self.problem.prior(name) for name in self.priors]
         with progress_callback(True, self.name) as report:
             return reproduce(
                 self.problem.network(min(self.kappas), self.priors[0]),
@@ -128,8 +129,8 @@ class _Experiment:
                 self.kappas,
                 self.sizes,
                 self.seeds,
-                [self.problem.prior(name) for name in self.priors],
-                self.theories or covering(self.priors),
+                priors,
+                self.theories or covering([prior.name for prior in priors]),
                 scheme=self.scheme,
                 num_test=self.num_test,
                 budget=self.budget,
@@ -260,7 +261,7 @@ class Reproduce:
         self.experiment.run()
 
 
-def covering(priors: tuple[str, ...]) -> list[str]:
+def covering(priors: list[str]) -> list[str]:
     """The theories that cover one of the priors, the closest to the networks first."""
     return [name for name in reversed(THEORIES) if set(THEORIES[name].priors) & set(priors)]
 
