@@ -3,6 +3,15 @@
 from analysis.compare import Comparison, compare
 from analysis.critical_noise import CriticalNoise, ScalingExponent, critical_noise, scaling_exponent
 from analysis.diagnose import Diagnosis, diagnose
+from analysis.diagnostics import (
+    Verdict,
+    assess,
+    assess_all,
+    distances,
+    feature_selection,
+    match_neurons,
+    simulation_based_calibration,
+)
 from analysis.files import load_tree, save_tree
 from analysis.inclusion import inclusion_probabilities
 from analysis.order_parameters import order_parameters
@@ -15,15 +24,22 @@ __all__ = [
     "CriticalNoise",
     "Diagnosis",
     "ScalingExponent",
+    "Verdict",
+    "assess",
+    "assess_all",
     "compare",
     "critical_noise",
     "diagnose",
+    "distances",
+    "feature_selection",
     "inclusion_probabilities",
     "load_tree",
+    "match_neurons",
     "order_parameters",
     "phase_diagram",
     "prior_predictive",
     "save_tree",
     "scaling_exponent",
+    "simulation_based_calibration",
     "sweep",
 ]

@@ -38,17 +38,24 @@ def check_energy(tree: xr.DataTree) -> list[Check]:
 
 
 def _check_bfmi(energy: xr.DataArray) -> Check:
-    values = np.asarray(arviz_stats.bfmi(energy.to_dataset(name="energy"))["energy"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.asarray(arviz_stats.bfmi(energy.to_dataset(name="energy"))["energy"])
+    make = partial(Check, "E-BFMI", POSTERIOR, limit=BFMI_LIMIT, figure="energy")
+    if not np.isfinite(values).all():
+        chain = int(np.argmin(np.isfinite(values)))
+        return make(
+            status="failed", message=f"chain {chain} does not move: its energy never changes; start it anew"
+        )
     worst, chain = float(np.min(values)), int(np.argmin(values))
-    make = partial(Check, "E-BFMI", POSTERIOR, value=worst, limit=BFMI_LIMIT, figure="energy")
-    # A constant energy has no E-BFMI: that chain has not moved.
-    if not np.isfinite(values).all() or worst < BFMI_LIMIT:
+    if worst < BFMI_LIMIT:
         return make(
             status="failed",
+            value=worst,
             message=f"chain {chain} moves too slowly between energies (E-BFMI {worst:.2f}): heavy tails or a "
             "funnel; use a non-centred parametrisation",
         )
-    return make(status="passed", message="every draw of the momentum reaches the energies of the posterior")
+    message = "every draw of the momentum reaches the energies of the posterior"
+    return make(status="passed", value=worst, message=message)
 
 
 def _check_divergences(diverging: np.ndarray) -> Check:
