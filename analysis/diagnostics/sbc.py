@@ -92,7 +92,7 @@ class SimulationBasedCalibration:
         """The outcome in plain words."""
         p_values = self.p_values
         if self.passed:
-            return f"calibrated: ranks of {len(p_values)} quantities are uniform over {self.num_simulations} data sets."
+            return f"calibrated: {len(p_values)} quantities have uniform ranks over {self.num_simulations} data sets."
         worst = min(p_values, key=p_values.get)
         rank, root = self.fractional_ranks[worst], self.num_simulations**0.5
         mean, spread = float(rank.mean()), float(rank.std()) * 12**0.5

@@ -1,0 +1,109 @@
+"""``mfzoo diagnose``: results of one posterior help each other; every figure that a check names is drawn."""
+
+import json
+
+import numpy as np
+import pytest
+import synthetic_trees as synthetic
+import xarray as xr
+
+from analysis import plots, save_tree
+from analysis.cli import main
+from analysis.diagnostics.panel import assess_all, distances_by_problem, selection_by_scheme
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A comparison of NUTS and a guide, and NUTS from the aligned start in a folder of its own."""
+    data, params, tree = synthetic.good_run(0)
+    rng = np.random.default_rng(1)
+    again = synthetic.posterior_networks(rng, data)
+    aligned = synthetic.tree_of(data, again, "nuts", synthetic.nuts_stats(rng, data, again), start="aligned")
+    narrow = {"w": params["w"], "a": 0.3 * params["a"]}
+    stats = {"log_p": synthetic.log_joint(data, narrow), "log_q": rng.normal(size=(4, synthetic.DRAWS))}
+    guide = synthetic.tree_of(data, narrow, "mf-guide", stats, independent=True)
+    guide["restarts"] = xr.Dataset(
+        {
+            "elbo": ("restart", [-10.0, -30.0]),
+            "elbo_se": ("restart", [0.1, 0.1]),
+            "elbo_history": (("restart", "step"), [[-20.0, -10.0], [-40.0, -30.0]]),
+        },
+        coords={"step": [1, 2]},
+    )
+    folder = tmp_path_factory.mktemp("runs")
+    save_tree(xr.DataTree.from_dict({"/nuts": tree, "/guide": guide}), folder / "compare" / "run.nc")
+    save_tree(aligned, folder / "aligned" / "run.nc")
+    return folder, {"nuts": tree, "guide": guide, "aligned": aligned}
+
+
+def test_the_command_diagnoses_side_by_side(runs, tmp_path, capsys):
+    folder, _ = runs
+    out = tmp_path / "out"
+    assert (
+        main(
+            [
+                "diagnose",
+                str(folder / "compare"),
+                str(folder / "aligned" / "run.nc"),
+                "--out",
+                str(out),
+                "--json",
+            ]
+        )
+        == 0
+    )
+    answer = json.loads(capsys.readouterr().out)
+    verdicts = {v["label"]: v for v in answer["verdicts"]}
+    assert set(verdicts) == {
+        "compare/nuts-isotropic-kappa0.5",
+        "mf-guide-isotropic-kappa0.5",
+        "aligned/nuts-isotropic-kappa0.5",
+    }
+    nuts = verdicts["compare/nuts-isotropic-kappa0.5"]
+    assert nuts["trusted"]
+    assert {c["name"]: c["status"] for c in nuts["checks"]}["start"] == "passed"
+    assert not verdicts["mf-guide-isotropic-kappa0.5"]["trusted"]
+    assert [row["scheme"] for row in answer["distances"]] == [
+        "mf-guide-isotropic-kappa0.5",
+        "aligned/nuts-isotropic-kappa0.5",
+    ]
+    assert answer["feature_selection"][0]["auc"] is not None
+    for name in ("verdicts.json", "checks.csv", "distances.csv", "feature_selection.csv", "settings.json"):
+        assert (out / name).is_file()
+    drawn = {path.stem.split("-")[0] for path in out.glob("*.png")}
+    named = {c["figure"] for v in answer["verdicts"] for c in v["checks"] if c["figure"]}
+    assert named <= drawn | {"feature_selection"}
+
+
+def test_every_figure_that_a_check_names_exists(runs):
+    _, trees = runs
+    for verdict in assess_all(trees).values():
+        for check in verdict.checks:
+            assert check.figure is None or hasattr(plots, f"plot_{check.figure}")
+
+
+def test_people_read_sentences(runs, tmp_path, capsys):
+    folder, _ = runs
+    assert main(["diagnose", str(folder / "aligned"), "--out", str(tmp_path / "out"), "--no-plots"]) == 0
+    text = capsys.readouterr().out
+    assert "The draws can be taken for the posterior" in text
+    assert "Not checked: start dependence" in text
+
+
+def test_files_that_are_not_ours_are_refused(runs, tmp_path, capsys):
+    folder, _ = runs
+    save_tree(xr.DataTree(), tmp_path / "run.nc")
+    for arguments, said in (
+        ([str(tmp_path)], "holds no results"),
+        ([str(tmp_path / "none")], "does not exist"),
+        ([str(folder / "aligned"), str(folder / "aligned")], "twice"),
+    ):
+        assert main(["diagnose", *arguments]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_without_a_converged_reference_there_are_no_distances(runs):
+    _, trees = runs
+    guide = {"guide": trees["guide"], "other": trees["guide"]}
+    assert distances_by_problem(guide) == []
+    assert selection_by_scheme(guide)["num_seeds"].tolist() == [2]
