@@ -63,7 +63,7 @@ def check_loo(loo) -> Check:
     """The check on PSIS-LOO: Pareto k̂ of every data point (Vehtari, Simpson, Gelman, Yao and Gabry 2024)."""
     k = np.asarray(loo.pareto_k, float)
     limit = float(loo.good_k)
-    bad = int((k > limit).sum())
+    bad = int((~(k <= limit)).sum())  # a tail that no Pareto law fits has no k̂, and is as bad
     make = partial(Check, "LOO k̂", ELPD, value=float(k.max()), limit=limit, figure="pareto_k")
     if bad:
         message = (

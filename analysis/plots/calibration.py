@@ -9,6 +9,8 @@ from analysis.diagnostics.calibration import LEVELS
 from analysis.diagnostics.verdict import Verdict
 from analysis.plots.style import colour, new_figure, tidy
 
+_LARGEST_K = 1.5  # in the figure; beyond it there is not even a mean
+
 
 def plot_calibration(verdicts: list[Verdict]) -> Figure:
     """Coverage of the predictive intervals of y at test points, and LOO-PIT at training points, by scheme.
@@ -64,7 +66,8 @@ def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
         raise ValueError("verdicts hold no leave-one-out: population theories have seen no data.")
     figure, [[axes]] = new_figure(1, 1, 7.5, 3.8)
     for verdict in verdicts:
-        k = np.sort(np.asarray(verdict.diagnosis.loo.pareto_k, float))
+        k = np.asarray(verdict.diagnosis.loo.pareto_k, float)
+        k = np.sort(np.clip(np.nan_to_num(k, nan=np.inf), None, _LARGEST_K))
         guide = verdict.diagnosis.pareto_k
         label = verdict.label if guide is None else f"{verdict.label} (guide k̂ {guide:.1f})"
         axes.plot(np.arange(1, len(k) + 1) / len(k), k, color=colour(verdict.scheme), label=label)
