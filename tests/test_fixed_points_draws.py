@@ -89,12 +89,12 @@ def test_precisions_follow_their_gamma_posterior():
 def test_nngp_networks_are_the_readout_posterior(activation):
     teacher = SparseParity(6, 2)
     data = teacher.sample(jax.random.key(0), 40, 50)
-    network = TwoLayerNetwork(input_dim=6, width=512, kappa=0.1, activation=activation, bias=True)
+    network = TwoLayerNetwork(input_dim=6, width=256, kappa=0.1, activation=activation, bias=True)
     point = NNGP().solve(network, data)
     networks = point.sample_networks(jax.random.key(1), 100)
-    assert networks["b"].shape == (100, 512)
+    assert networks["b"].shape == (100, 256)
     f = np.asarray(network.apply(networks, data.x_test))
-    # Random features at N = 512 are within a few per cent of the limit.
+    # Random features at N = 256 are within a few per cent of the limit.
     gap = np.sqrt(np.mean((f.mean(axis=0) - point.predictions) ** 2))
     spread = np.sqrt(point.predictive_variance.mean() / 100)
     assert gap < 3 * spread + 0.03
