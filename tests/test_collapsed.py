@@ -182,6 +182,13 @@ def test_annealing_takes_a_collapsed_network():
     assert set(start) == {"w"}
 
 
+def test_a_step_size_can_be_checked():
+    check = SGLD(step_size=0.02).check_step_size(
+        NETWORK.collapsed(), DATA, jax.random.key(0), num_warmup=5, num_samples=10
+    )
+    assert 0 < check.recommended < check.largest_stable
+
+
 def test_minibatches_are_refused():
     with pytest.raises(ValueError, match="subsample_size must be None for a collapsed network"):
         sample_collapsed(subsample_size=4)

@@ -21,7 +21,6 @@ from models import ARD, Dataset, SparseParity, TwoLayerNetwork, WeightPrior
 DATA = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
 NETWORK = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
 KEY = jax.random.key(5)
-COVARIANCES = ("diagonal", "neuron", "low-rank")
 
 
 def neuron_law(rng):
@@ -115,14 +114,14 @@ def log_evidence_of(w):
 
 
 def exact_bound(loc, scale):
-    node, weight = np.polynomial.hermite_e.hermegauss(80)
+    node, weight = np.polynomial.hermite_e.hermegauss(80)  # to 1e-8 for the values used here
     mean = (weight * log_evidence_of(loc + scale * node)).sum() / weight.sum()
     return mean - (0.5 * (scale**2 + loc**2 - 1) - np.log(scale))
 
 
 def test_bound_and_its_gradient_are_unbiased():
     guide = CollapsedGuide(ONE)
-    loc, scale = 0.9, 0.4
+    loc, scale = 1.2, 0.2
     params = {"w_loc": jnp.full((1, 1), loc), "w_scale": jnp.full((1, 1), scale)}
 
     def bound(params, key):
@@ -186,8 +185,15 @@ def test_mixture_has_the_weights_and_density_that_it_claims(one_neuron_trees):
     assert abs(importance.mean() - 1) < 4 * importance.std() / 2000**0.5 + 0.02
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize(("prior", "conjugate"), [(None, False), (ARD(), False), (ARD(), True)])
+@pytest.mark.parametrize(
+    ("covariance", "prior", "conjugate"),
+    [
+        ("diagonal", None, False),
+        ("neuron", None, False),
+        pytest.param("low-rank", ARD(), False, marks=pytest.mark.slow),
+        pytest.param("neuron", ARD(), True, marks=pytest.mark.slow),
+    ],
+)
 def test_bound_is_that_of_its_draws(covariance, prior, conjugate):
     """E_q[log p - log q] over the draws is the bound with analytic divergences, by other keys."""
     network = NETWORK if prior is None else replace(NETWORK, prior=prior)
@@ -209,6 +215,7 @@ def test_readouts_of_the_draws_are_exact(one_neuron_trees):
     assert stats.kstest(white, "norm").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_guides_take_every_prior_and_biases():
     @dataclass(frozen=True)
     class HeavyTails(WeightPrior):
@@ -228,15 +235,18 @@ def test_tempered_bound_weighs_the_likelihood_only():
     svi = SVI(guide.model, guide, numpyro.optim.Adam(0.1), elbo)
     params = svi.get_params(svi.init(KEY, DATA.x, DATA.y))
 
-    def loss(elbo):
-        return float(elbo.loss(KEY, params, guide.model, guide, DATA.x, DATA.y))
+    @jax.jit
+    def losses(params):
+        def loss(elbo):
+            return elbo.loss(KEY, params, guide.model, guide, jnp.asarray(DATA.x), jnp.asarray(DATA.y))
 
-    powers = [loss(TemperedELBO(elbo, power)) for power in (0.0, 0.5, 1.0)]
-    assert powers[2] == pytest.approx(loss(elbo), rel=1e-6)
+        by_site = loss(ConjugateARDELBO(num_particles=3, sum_sites=False))
+        return [loss(TemperedELBO(elbo, power)) for power in (0.0, 0.5, 1.0)], loss(elbo), by_site
+
+    powers, whole, by_site = jax.tree.map(float, losses(params))
+    assert powers[2] == pytest.approx(whole, rel=1e-6)
     assert powers[1] == pytest.approx((powers[0] + powers[2]) / 2, rel=1e-5)
-    by_site = ConjugateARDELBO(num_particles=3, sum_sites=False)
-    terms = by_site.loss(KEY, params, guide.model, guide, DATA.x, DATA.y)
-    assert powers[0] == pytest.approx(float(terms["w"] + terms["rho"]), rel=1e-5)
+    assert powers[0] == pytest.approx(by_site["w"] + by_site["rho"], rel=1e-5)
 
 
 def test_trace_elbo_takes_correlated_factors():
@@ -290,16 +300,34 @@ def test_errors_name_the_remedy(call, message):
 
 
 def test_settings_and_aligned_annealed_start():
-    guide = CollapsedGuide(covariance="low-rank", rank=2)
+    guide = CollapsedGuide(covariance="low-rank", rank=2, conjugate=True)
+    assert {"covariance": "low-rank", "rank": 2, "conjugate": True}.items() <= guide.settings().items()
     options = {"num_steps": 4, "num_restarts": 2, "num_draws": 4, "start": "aligned", "anneal": 0.5}
-    tree = fit(replace(NETWORK, prior=ARD()), DATA, guide, KEY, **options)
-    for text in (
-        '"covariance": "low-rank"',
-        '"rank": 2',
-        '"start": "aligned"',
-        '"anneal": 0.5',
-        '"combine": "best"',
-    ):
+    tree = fit(NETWORK, DATA, CollapsedGuide(), KEY, **options)
+    for text in ('"start": "aligned"', '"anneal": 0.5', '"combine": "best"'):
         assert text in tree.attrs["settings"]
     # Four steps leave the locations where they began: rows along the relevant inputs.
     assert tree["order_parameters/num_specialised"].mean() >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kappa", "prior", "order_parameter", "test_mse"),
+    # NUTS, benchmarks/data/nuts_reference.csv, seed 0.
+    [
+        (0.1, None, 0.056, 1.091),
+        (0.05, None, 0.647, 0.258),
+        (0.1, ARD(), 0.789, 0.273),
+        (0.05, ARD(), 0.950, 0.0975),
+    ],
+)
+def test_collapsed_guide_agrees_with_nuts_on_the_default_problem(
+    kappa, prior, order_parameter, test_mse, default_data
+):
+    """With less than a hundredth of NUTS's gradient evaluations; the guides of the joint posterior miss m = 0.79."""
+    given = {} if prior is None else {"prior": prior}
+    network = TwoLayerNetwork(input_dim=16, width=64, kappa=kappa, **given)
+    tree = fit(network, default_data, CollapsedGuide(), KEY, num_steps=1200, num_restarts=1)
+    values = tree["order_parameters"]
+    assert abs(float(values["order_parameter"].mean()) - order_parameter) < 0.05
+    assert abs(float(values["test_mse"].mean()) / test_mse - 1) < 0.15
