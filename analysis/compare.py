@@ -248,6 +248,8 @@ def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
         "num_test": len(data.x_test),
         "teacher": None if data.teacher is None else repr(data.teacher),
         "relevant": None if data.relevant is None else list(data.relevant),
+        "inputs": None if data.names is None else list(data.names),
+        "standardisation": data.standardisation and data.standardisation.to_dict(data.names),
     }
 
 

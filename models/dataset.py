@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from models import checks
+from models.tabular import Standardisation, read_table, standardise
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,10 @@ class Dataset:
         Indices of the inputs that the target depends on, where that is known; else None.
     teacher
         The :class:`models.Teacher` that made the data, where there is one; population theories ask for it.
+    names
+        Names of the inputs, where they have some, as the columns of a table do.
+    standardisation
+        How inputs and target were brought to standard units, see :meth:`standardised`; None where they were not.
 
     Raises
     ------
@@ -48,6 +52,8 @@ class Dataset:
     y_test: np.ndarray
     relevant: tuple[int, ...] | None = None
     teacher: Callable | None = None
+    names: tuple[str, ...] | None = None
+    standardisation: Standardisation | None = None
 
     def __post_init__(self):
         for inputs, targets in (("x", "y"), ("x_test", "y_test")):
@@ -71,6 +77,13 @@ class Dataset:
             )
         if self.relevant is not None:
             object.__setattr__(self, "relevant", check_relevant(self.relevant, self.input_dim))
+        if self.names is not None:
+            names = tuple(map(str, self.names))
+            if len(names) != self.input_dim:
+                raise ValueError(
+                    f"names must have one name per column of x: {len(names)} against {self.input_dim}."
+                )
+            object.__setattr__(self, "names", names)
 
     @property
     def input_dim(self) -> int:
@@ -84,13 +97,13 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, x, y, x_test=None, y_test=None, relevant=None, test_fraction=0.25, seed=0
+        cls, x, y, x_test=None, y_test=None, relevant=None, test_fraction=0.25, seed=0, names=None
     ) -> Dataset:
         """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out."""
         if (x_test is None) != (y_test is None):
             raise ValueError("x_test and y_test must be given together, or both left out.")
         if x_test is not None:
-            return cls(x, y, x_test, y_test, relevant)
+            return cls(x, y, x_test, y_test, relevant, names=names)
         x, y = checks.finite_array("x", x, ndim=2), checks.finite_array("y", y, ndim=1)
         if len(x) != len(y):
             raise ValueError(f"y must have one value per row of x: {len(y)} against {len(x)}.")
@@ -104,27 +117,33 @@ class Dataset:
         num_test = min(len(x) - 1, max(1, round(test_fraction * len(x))))
         order = np.random.default_rng(seed).permutation(len(x))
         held_out, kept = np.sort(order[:num_test]), np.sort(order[num_test:])
-        return cls(x[kept], y[kept], x[held_out], y[held_out], relevant)
+        return cls(x[kept], y[kept], x[held_out], y[held_out], relevant, names=names)
 
     @classmethod
     def from_file(cls, path, target: str | None = None, test_fraction=0.25, seed=0) -> Dataset:
-        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant) or ``.csv`` (a header, numbers).
+        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant), or from a table of numbers with a header,
+        ``.csv`` or ``.parquet`` (which needs pyarrow), in the file's own units.
 
-        In a table the target is the column `target`, or the last one.
+        In a table the target is the column `target`, or the last one; columns of words and missing values are
+        refused. A random `test_fraction` of the rows is held out, the same for the same `seed`.
         """
         path = Path(path)
-        readers = {".npz": cls._read_npz, ".csv": cls._read_csv}
+        readers = {".npz": cls._read_npz, ".csv": read_table, ".parquet": read_table}
         if path.suffix not in readers:
-            raise ValueError(f"data file must end in .npz or .csv, got {path.name!r}.")
+            raise ValueError(f"data file must end in .npz, .csv or .parquet, got {path.name!r}.")
         if not path.is_file():
             raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
         return cls.from_arrays(**readers[path.suffix](path, target), test_fraction=test_fraction, seed=seed)
+
+    def standardised(self) -> Dataset:
+        """The same data in standard units, see :func:`models.tabular.standardise`."""
+        return standardise(self)
 
     @staticmethod
     def _read_npz(path: Path, target: str | None) -> dict:
         if target is not None:
             raise ValueError(
-                "target names a column of a .csv file; an .npz file holds its targets in the array y."
+                "target names a column of a .csv or .parquet file; an .npz file holds its targets in the array y."
             )
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -136,25 +155,6 @@ class Dataset:
         if not {"x", "y"} <= set(arrays):
             raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
         return arrays
-
-    @staticmethod
-    def _read_csv(path: Path, target: str | None) -> dict:
-        try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split()).rstrip(".").replace(". ", ": ")
-            raise ValueError(f"data file {path.name!r} is not a readable table: {reason}.") from None
-        if table.shape[1] < 2:
-            raise ValueError(f"data file {path.name!r} must have at least two columns: inputs and a target.")
-        target = table.columns[-1] if target is None else target
-        if target not in table:
-            raise ValueError(
-                f"target {target!r} is not a column; the columns are {', '.join(map(str, table))}."
-            )
-        text = [str(c) for c in table if not pd.api.types.is_numeric_dtype(table[c])]
-        if text:
-            raise ValueError(f"column {text[0]!r} is not numeric; encode it as numbers or leave it out.")
-        return {"x": table.drop(columns=target).to_numpy(float), "y": table[target].to_numpy(float)}
 
 
 def check_relevant(relevant, input_dim: int) -> tuple[int, ...]:

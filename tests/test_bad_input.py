@@ -223,11 +223,11 @@ FILES = {
     "csv that is binary": ("d.csv", text(bytes(range(128, 256)) * 4), {}, "'d.csv'"),
     "csv of one column": ("d.csv", text(b"u\n1\n2\n"), {}, "'d.csv' must have at least two columns"),
     "csv with words": ("d.csv", text(b"u,v\n1,2\nred,3\n"), {}, "column 'u' is not numeric"),
-    "csv with a gap": ("d.csv", text(b"u,v\n1,2\n,3\n4,5\n"), {}, "x holds 1 NaN"),
+    "csv with a gap": ("d.csv", text(b"u,v\n1,2\n,3\n4,5\n"), {}, "missing values.*'u' 1, of 3 rows"),
     "csv without rows": ("d.csv", text(b"u,v\n"), {}, "'d.csv'|numeric|at least"),
     "csv with an unknown target": ("d.csv", text(b"u,v\n1,2\n3,4\n"), {"target": "t"}, "target 't'.*u, v"),
     "csv with ragged rows": ("d.csv", text(b"u,v\n1,2\n1,2,3,4\n"), {}, "'d.csv' is not a readable table"),
-    "a foreign ending": ("d.xlsx", text(b"u,v\n1,2\n"), {}, r"\.npz or \.csv, got 'd.xlsx'"),
+    "a foreign ending": ("d.xlsx", text(b"u,v\n1,2\n"), {}, r"\.npz, \.csv or \.parquet, got 'd.xlsx'"),
     "no such file": ("d.csv", lambda path: None, {}, "does not exist"),
     "a directory": ("d.csv", lambda path: path.mkdir(), {}, "is not a file"),
 }

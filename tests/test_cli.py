@@ -157,7 +157,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["compare", "--schemes", "sgdl"], "schemes must be among"),
         (["compare", "--num-data", "0"], "num_data must be a whole number"),
         (["compare", "--data", "nothing.npz"], "does not exist"),
-        (["compare", "--data", "nothing.txt"], "must end in .npz or .csv"),
+        (["compare", "--data", "nothing.txt"], "must end in .npz, .csv or .parquet"),
         (["compare", "--seed", "-1"], "seed must be a whole number of at least 0"),
         (["compare", "--target", "y"], "target names a column of the file"),
         (["sample", "--step-size", "-1"], "step_size must be a positive number"),

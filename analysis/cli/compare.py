@@ -3,16 +3,18 @@
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Self
 
 import pandas as pd
 import tyro
+from rich.console import Console
 
 from analysis import plots
 from analysis.cli.options import (
     DataOptions,
+    Kappas,
     Names,
-    Numbers,
     OutputOptions,
     Priors,
     Problem,
@@ -24,7 +26,10 @@ from analysis.compare import Comparison, compare
 from analysis.files import save_tree, write_atomically
 from analysis.inclusion import has_inclusion, inclusion_probabilities
 from analysis.order_parameters import is_independent
+from analysis.probes import rank_probes
 from analysis.schemes import check_scheme, default_schemes
+from inference.fixed_points.evidence import choose_kappa
+from models import Dataset
 
 _HEADERS = {
     "kappa": "κ",
@@ -39,6 +44,11 @@ _HEADERS = {
     "elpd_loo": "elpd LOO",
     "gradient_evaluations": "∇U",
     "wall_time_s": "s",
+    "false_selection": "probes in top d",
+    "auc": "AUC",
+    "above_mean": "probes > mean",
+    "above_probes": "inputs > probes",
+    "included": "P(incl.) > ½",
 }
 
 
@@ -47,15 +57,17 @@ class Compare:
     """Run every scheme on the same problem and lay the answers side by side.
 
     Without options: parity, 16 inputs, degree 2, width 64, 300 training points, κ = 0.05 and 0.1, isotropic and
-    ARD prior. Writes run.nc (all draws), table.csv, elpd.csv, the figures and settings.json to one folder, and under
-    the prior spike-and-slab inclusion.csv, the posterior inclusion probabilities of the inputs.
+    ARD prior. With --data FILE on measurements: in standardised units, at the noise that the evidence of the NNGP
+    chooses. Writes run.nc (all draws), table.csv, elpd.csv, the figures and settings.json to one folder; under the
+    prior spike-and-slab inclusion.csv, the posterior inclusion probabilities of the inputs; with --probes probes.csv.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
-    kappas: Numbers = (0.05, 0.1)
-    """Noise levels κ."""
+    kappas: Kappas = ()
+    """Noise levels κ. By default (auto) 0.05 and 0.1 on parity; on a file's data the one that maximises the evidence
+    of the NNGP, whose noise of one target is κ√P."""
     priors: Priors = ("isotropic", "ard")
     """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters as in
     'student-t(df=3)'."""
@@ -68,11 +80,19 @@ class Compare:
 
     def run(self) -> None:
         """Run the comparison, write its folder, print its table."""
-        comparison = self.compare()
-        folder = self.output.folder("compare")
         notes = console(to_stderr=True)
+        data = self.inputs.load(self.problem, self.output.seed)
+        self.with_kappas(data, notes)._run(data, notes)
+
+    def _run(self, data: Dataset, notes: Console) -> None:
+        comparison = self.compare(data)
+        folder = self.output.folder("compare")
+        settings = {"command": "compare", **asdict(self), "described": comparison.problem}
         with notes.status("writing results"):
-            save(comparison, folder, {"command": "compare", **asdict(self)}, self.plots)
+            save(comparison, folder, settings, self.plots)
+            if self.inputs.probes:
+                ranked = probe_table(comparison)
+                write_atomically(folder / "probes.csv", lambda path: ranked.to_csv(path, index=False))
         if self.output.json:
             json.dump(
                 {"problem": comparison.problem, "rows": comparison.rows},
@@ -87,15 +107,40 @@ class Compare:
             if len(included):
                 wide = included.pivot(index=["kappa", "scheme"], columns="input", values="probability")
                 show_table(wide.reset_index(), "P(input is included | data)", _HEADERS)
+            if self.inputs.probes:
+                show_table(ranked, "How the shuffled copies of the inputs are ranked", _HEADERS)
             for result in comparison.results:
                 for message in result.diagnosis.messages:
                     notes.print(f"[dim]{result.label}:[/dim] {message}", highlight=False, soft_wrap=True)
         notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
 
-    def compare(self) -> Comparison:
+    def with_kappas(self, data: Dataset, notes: Console) -> Self:
+        """This command with its noise levels chosen where they are left open; says how, and in which units."""
+        units = data.standardisation
+        if units is not None:
+            dropped = f"; left out, being constant: {', '.join(units.dropped)}" if units.dropped else ""
+            notes.print(
+                "predictions and MSE are in standardised units: 1 is a standard deviation of the target, "
+                f"{units.target_scale:.4g}{dropped}",
+                highlight=False, soft_wrap=True, markup=False,
+            )  # fmt: skip
+        if self.kappas:
+            return self
+        if self.inputs.data is None:
+            return replace(self, kappas=(0.05, 0.1))
+        problem = self.inputs.fitted(self.problem, data)
+        chosen = choose_kappa(problem.network(1.0, "isotropic"), data)
+        kappa = float(f"{chosen.kappa:.3g}")
+        bound = " (at the end of the range searched: the data do not fix it)" if chosen.at_bound else ""
+        notes.print(
+            f"κ = {kappa:g}, the noise of largest NNGP evidence: κ√P = {chosen.noise:.3g} for one target{bound}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        return replace(self, kappas=(kappa,))
+
+    def compare(self, data: Dataset) -> Comparison:
         """All priors and noise levels, with progress on standard error."""
         check_kappas(self.kappas)
-        data = self.inputs.load(self.problem, self.output.seed)
         problem = self.inputs.fitted(self.problem, data)
         jobs = [
             (kappa, prior, problem.network(kappa, prior)) for kappa in self.kappas for prior in self.priors
@@ -149,6 +194,13 @@ def inclusion_table(comparison: Comparison) -> pd.DataFrame:
         if has_inclusion(r.tree)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def probe_table(comparison: Comparison) -> pd.DataFrame:
+    """How each result ranks the probes, see :func:`analysis.probes.rank_probes`; NNGP, which ranks none, left out."""
+    place = ("kappa", "scheme", "prior")
+    ranked = [result for result in comparison.results if result.row["scheme"] != "nngp"]
+    return pd.DataFrame([{**{n: r.row[n] for n in place}, **rank_probes(r.tree)} for r in ranked])
 
 
 def save(comparison: Comparison, folder, settings: dict, figures: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from numpyro.handlers import seed
 
+from analysis.probes import add_probes
 from inference.tracing import TRACE_LOCK
 from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, make_prior
 
@@ -52,6 +53,29 @@ def _listed(metavar: str, parse, show) -> tyro.constructors.PrimitiveConstructor
 
 
 Numbers = Annotated[tuple[float, ...], _listed("A,B,…|START:STOP:COUNT", parse_numbers, "{:g}".format)]
+
+
+def parse_kappas(text: str) -> tuple[float, ...]:
+    """As :func:`parse_numbers`; ``auto`` is the empty tuple.
+
+    Examples
+    --------
+    >>> parse_kappas("auto"), parse_kappas("0.1")
+    ((), (0.1,))
+    """
+    return () if text == "auto" else parse_numbers(text)
+
+
+Kappas = Annotated[
+    tuple[float, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="auto|A,B,…|START:STOP:COUNT",
+        instance_from_str=lambda args: parse_kappas(args[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map("{:g}".format, value)) or "auto"],
+    ),
+]
 Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")), str)]
 
 
@@ -118,22 +142,47 @@ class DataOptions:
     num_test: int = 1000
     """Number of test points."""
     data: Path | None = None
-    """Read the data from this .npz (x, y) or .csv file instead; input-dim, degree, num-data and num-test then do
-    not count."""
+    """Read the data from this .csv, .parquet or .npz (x, y) file instead; input-dim, degree, num-data and num-test
+    then do not count."""
     target: str | None = None
-    """Column of the .csv file to predict; the last one by default."""
+    """Column of the .csv or .parquet file to predict; the last one by default."""
+    test_fraction: float = 0.25
+    """Share of the file's rows to hold out, drawn by the seed."""
+    standardise: bool = True
+    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows: every prediction
+    and MSE is then in standard deviations of the target."""
+    probes: bool = False
+    """Append a shuffled copy of every input, irrelevant by construction, and report how each scheme ranks them."""
 
     def load(self, problem: Problem, seed: int) -> Dataset:
         """The data, the same for the same seed."""
         if self.data is not None:
-            return Dataset.from_file(self.data, target=self.target, seed=seed)
-        if self.target is not None:
+            data = load_file(self.data, self.target, seed, self.test_fraction, self.standardise)
+        elif self.target is not None:
             raise ValueError("target names a column of the file given by --data; give that too.")
-        return problem.teacher().sample(jax.random.key(seed), self.num_data, self.num_test)
+        elif self.test_fraction != DataOptions.test_fraction:
+            raise ValueError(
+                "test_fraction is the share of the rows of the file given by --data; give that too."
+            )
+        else:
+            data = problem.teacher().sample(jax.random.key(seed), self.num_data, self.num_test)
+        return add_probes(data, jax.random.fold_in(jax.random.key(seed), 2)) if self.probes else data
 
     def fitted(self, problem: Problem, data: Dataset) -> Problem:
         """The problem with the input dimension of the data."""
-        return problem if self.data is None else Problem(**{**vars(problem), "input_dim": data.input_dim})
+        return replace(problem, input_dim=data.input_dim)
+
+
+def load_file(
+    path: Path,
+    target: str | None,
+    seed: int,
+    test_fraction: float = DataOptions.test_fraction,
+    standardise: bool = DataOptions.standardise,
+) -> Dataset:
+    """The data of a file, in standard units unless those of the file are wanted."""
+    data = Dataset.from_file(path, target=target, test_fraction=test_fraction, seed=seed)
+    return data.standardised() if standardise else data
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Sample:
         network = self.inputs.fitted(self.problem, data).network(self.kappa, self.prior)
         kernel = choose_kernel(self.scheme, network, self.step_size, self.preconditioner, self.friction)
         steps = self._steps(network)
-        with self._resumable(folder), progress_board(1) as board:
+        with self._resumable(folder, describe_problem(network, data)), progress_board(1) as board:
             tree = sample(
                 network,
                 data,
@@ -104,12 +104,12 @@ class Sample:
             self._report(network, data, tree, folder)
 
     @contextmanager
-    def _resumable(self, folder: Path):
+    def _resumable(self, folder: Path, problem: dict):
         """Settings are on disk while the block runs; a run that stops says how it goes on."""
         checks.positive("checkpoint_every", self.checkpoint_every)
         if not self.resume:
             refuse_existing_run(folder)
-            write_settings(folder, {"command": "sample", **asdict(self)})
+            write_settings(folder, {"command": "sample", **asdict(self), "described": problem})
         try:
             yield
         except KeyboardInterrupt as stop:

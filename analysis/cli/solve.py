@@ -9,11 +9,10 @@ from typing import Literal
 import pandas as pd
 import tyro
 
-from analysis.cli.options import OutputOptions, PriorName, Problem
+from analysis.cli.options import OutputOptions, PriorName, Problem, load_file
 from analysis.cli.output import console, show_table, write_settings
 from analysis.files import write_json
 from analysis.theories import THEORIES, Theory
-from models import Dataset
 
 TheoryName = Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel", "block-adaptive-kernel"]
 
@@ -38,9 +37,12 @@ class Solve:
     """Number of training points P for theories with a finite-P form (nngp, adaptive-kernel,
     block-adaptive-kernel); infinite by default."""
     data: Path | None = None
-    """Solve on the data in this .npz (x, y) or .csv file instead; input-dim and degree then do not count."""
+    """Solve on the data in this .csv, .parquet or .npz (x, y) file instead; input-dim and degree then do not
+    count."""
     target: str | None = None
-    """Column of the .csv file to predict; the last one by default."""
+    """Column of the .csv or .parquet file to predict; the last one by default."""
+    standardise: bool = True
+    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows."""
     prior: PriorName | None = None
     """Prior over the hidden weights, for adaptive-kernel and block-adaptive-kernel: isotropic (default) or ard."""
     start: Literal["prior", "aligned"] = "prior"
@@ -100,7 +102,7 @@ class Solve:
             )
         if self.num_data is not None:
             raise ValueError("num_data is the number of rows of the file given by --data; leave it out.")
-        data = Dataset.from_file(self.data, target=self.target, seed=self.output.seed)
+        data = load_file(self.data, self.target, self.output.seed, standardise=self.standardise)
         network = replace(self.problem, input_dim=data.input_dim).network(self.kappa, prior)
         options = (
             {} if self.theory == "nngp" else {"start": self.start, "key": self.output.key(), "progress": True}
