@@ -37,42 +37,33 @@ def assess_all(
     """
     report = progress or (lambda done, total, text: None)
     verdicts = {}
-    reference = {label: find_reference(trees, label) for label in trees}
+    converged = _converged_nuts(trees)
     for done, (label, tree) in enumerate(trees.items()):
         report(done, len(trees), label)
-        named = reference[label]
+        others = (t for n, t in converged.items() if n != label and same_posterior(tree, t))
         verdicts[label] = assess(
             tree,
             label=label,
             other_start=_find(trees, label, _is_other_start),
             half_step=_find(trees, label, _is_half_step),
-            reference=None if named is None else trees[named],
+            reference=next(others, None),
             seed=seed,
         )
     report(len(trees), len(trees), "")
     return verdicts
 
 
-def find_reference(trees: Mapping[str, xr.DataTree], label: str) -> str | None:
-    """Label of the first other run of NUTS on the same posterior that has converged; None where there is none."""
-    for other, tree in trees.items():
-        is_nuts = other != label and tree.attrs.get("scheme") == "nuts"
-        if is_nuts and same_posterior(trees[label], tree) and diagnose(tree).converged:
-            return other
-    return None
-
-
 def distances_by_problem(trees: Mapping[str, xr.DataTree]) -> list[xr.Dataset]:
     """:func:`distances` of all results of each posterior that NUTS has converged on, reference in the attributes."""
-    tables, seen = [], set()
+    tables, seen, converged = [], set(), _converged_nuts(trees)
     for label, tree in trees.items():
         if label in seen:
             continue
         alike = {name: other for name, other in trees.items() if same_posterior(tree, other)}
         seen |= set(alike)
-        nuts = [n for n, t in alike.items() if t.attrs.get("scheme") == "nuts" and diagnose(t).converged]
-        if nuts and len(alike) > 1:
-            tables.append(distances(alike, nuts[0]))
+        reference = next((name for name in alike if name in converged), None)
+        if reference is not None and len(alike) > 1:
+            tables.append(distances(alike, reference))
     return tables
 
 
@@ -93,6 +84,10 @@ def name_of(tree: xr.DataTree) -> str:
     """Scheme, prior and κ of a result, as a comparison labels it."""
     kappa = json.loads(tree.attrs["network"])["kappa"]
     return f"{tree.attrs['scheme']}-{tree.attrs['prior']}-kappa{kappa:g}"
+
+
+def _converged_nuts(trees: Mapping[str, xr.DataTree]) -> dict[str, xr.DataTree]:
+    return {n: t for n, t in trees.items() if t.attrs.get("scheme") == "nuts" and diagnose(t).converged}
 
 
 def _find(trees, label: str, matches) -> xr.DataTree | None:

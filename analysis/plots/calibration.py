@@ -9,7 +9,7 @@ from analysis.diagnostics.calibration import LEVELS
 from analysis.diagnostics.verdict import Verdict
 from analysis.plots.style import colour, new_figure, tidy
 
-_LARGEST_K = 1.5  # in the figure; beyond it there is not even a mean
+_LARGEST_K = 1.5  # in the figure; above 1 the importance ratios have no mean
 
 
 def plot_calibration(verdicts: list[Verdict]) -> Figure:
