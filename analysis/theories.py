@@ -39,9 +39,19 @@ class Theory:
     sampled: bool = False
 
     def network(self, network: TwoLayerNetwork) -> TwoLayerNetwork:
-        """`network`, with the theory's own prior of the same scale σ_w in place of one that it does not cover."""
+        """`network`, with the theory's own prior of the same scale σ_w where that is the other one of the two.
+
+        Raises
+        ------
+        ValueError
+            For a prior that no theory covers.
+        """
         if network.prior.name in self.priors:
             return network
+        if not isinstance(network.prior, (Isotropic, ARD)):
+            raise ValueError(
+                f"prior must be isotropic or ard for the theories, got {type(network.prior).__name__}."
+            )
         scale = getattr(network.prior, "scale", 1.0)
         return replace(network, prior=Isotropic(scale) if self.priors[0] == "isotropic" else ARD(scale=scale))
 
