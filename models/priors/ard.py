@@ -122,8 +122,8 @@ class NeuronARD(_GammaPrecisions, ScaleMixture):
     Notes
     -----
     With the precisions integrated out, w_ij is Student-t with 2α0 degrees of freedom and scale √(β0/α0): with the
-    default rate this is the prior ``StudentT(df=2*shape)``, which has half as many sites and needs fewer gradients
-    for the same answer. This form keeps the precisions.
+    default rate this is the prior ``StudentT(df=2*shape)``, which has half as many sites. This form keeps the
+    precisions.
 
     Source: Tipping, *Sparse Bayesian learning and the relevance vector machine*, JMLR 1 (2001), which has a
     precision for every weight and derives the Student-t marginal.

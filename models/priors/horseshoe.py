@@ -40,8 +40,8 @@ class RegularisedHorseshoe(ScaleMixture):
     priors*, Electronic Journal of Statistics 11 (2017); shared by a layer as in Ghosh, Yao and Doshi-Velez,
     *Model selection in Bayesian neural networks via horseshoe priors*, JMLR 20 (2019).
 
-    Features: irrelevant inputs are shrunk together by τ, and the few that the data ask for escape to the slab. On parity
-    it shrinks the irrelevant inputs most of all priors here.
+    Features: irrelevant inputs are shrunk together by τ, and the few that the data ask for escape to the slab. On
+    parity it shrinks the irrelevant inputs most of all priors here.
 
     Examples
     --------
