@@ -84,6 +84,15 @@ def test_the_expected_range_is_that_of_the_joint_law(calibrations):
     assert 0.5 / 3.02 < np.std(z) < 1.6 / 3.02
 
 
+def test_intervals_hold_their_nominal_share(calibrations):
+    """By two ways: what the posterior expects, and counting PITs between the tails."""
+    for calibration in calibrations[:4]:
+        for level, row in calibration.coverage.iterrows():
+            assert row["expected_low"] < level <= row["expected_high"]
+            inside = np.mean(np.abs(calibration.pit - 0.5) < level / 2)
+            assert row["y"] == pytest.approx(inside, abs=0.03)
+
+
 def test_targets_further_out_than_predicted_are_over_confident():
     """Residuals twice as large as the model's noise."""
     coverage, loo_pit = check_calibration(calibrate(linear_problem(0, target_noise=2.5)[0]))
