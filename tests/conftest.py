@@ -15,6 +15,8 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 def pytest_configure(config):
     """One compilation cache for this run, shared by its worker processes and by the commands that tests start."""
+    # Worker processes share the cores already: BLAS threads of their own would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if _CACHE not in os.environ:
         config._own_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix="mfzoo-tests-")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
