@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_the_same_command_runs_what_is_missing(folder, capsys):
     assert again == content
 
 
-@pytest.mark.parametrize("prior", [Isotropic(), ARD()])
+@pytest.mark.parametrize("prior", [Isotropic(), pytest.param(ARD(), marks=pytest.mark.slow)])
 def test_chains_do_not_look_at_the_test_targets(prior, small_data, small_network):
     network = replace(small_network, prior=prior)
     order = np.random.default_rng(0).permutation(len(small_data.y_test))
@@ -261,11 +262,15 @@ def test_the_phase_diagram_marks_cells_that_did_not_converge(quantity):
     assert sum(line.get_linestyle() == "-" for line in panels[0].lines) == 1  # the onset
 
 
-def test_the_phase_diagram_command(tmp_path, capsys):
-    args = ["reproduce", "phase-diagram", *COMMON, *STEPS, "--kappas", "0.2,0.4", "--num-data", "20"]
-    assert main([*args, "--priors", "isotropic", "--out", str(tmp_path), "--json"]) == 0
+def test_the_phase_diagram_command_takes_the_cells_that_are_there(folder, tmp_path, capsys):
+    shutil.copytree(folder / "out" / "networks", tmp_path / "networks")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "networks" / "cells").iterdir()}
+    args = ["reproduce", "phase-diagram", *COMMON, *STEPS, "--kappas", "0.4", "--num-data", "20,40"]
+    assert main([*args, "--seeds", "0:2", "--priors", "isotropic", "--out", str(tmp_path), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["cells"]["done"] == 2
+    assert answer["cells"]["done"] == 4
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "networks" / "cells").iterdir()}
+    assert after == before
     assert {"phase_diagram.nc", "phase_diagram.png", "phase_diagram_mse.png", "table.csv"} <= {
         path.name for path in tmp_path.iterdir()
     }
