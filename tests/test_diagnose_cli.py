@@ -97,6 +97,7 @@ def test_files_that_are_not_ours_are_refused(runs, tmp_path, capsys):
     folder, _ = runs
     save_tree(xr.DataTree(), tmp_path / "run.nc")
     for arguments, said in (
+        ([], "name at least one"),
         ([str(tmp_path)], "holds no results"),
         ([str(tmp_path / "none")], "does not exist"),
         ([str(folder / "aligned"), str(folder / "aligned")], "twice"),

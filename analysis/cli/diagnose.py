@@ -91,6 +91,10 @@ class Diagnose:
             if len(selection):
                 shown = selection.reset_index()[list(_SELECTION)]
                 show_table(shown, "Selection of the relevant inputs, mean over seeds", _SELECTION)
+        if len(trees) > 1 and not tables:
+            notes.print(
+                "no distances: they need a converged run of NUTS and another run of the same posterior"
+            )
         notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
 
     def _write(self, folder: Path, trees, verdicts: dict[str, Verdict], tables, answer) -> None:
@@ -116,8 +120,10 @@ def load_results(paths) -> dict[str, xr.DataTree]:
     Raises
     ------
     ValueError
-        For a file without results.
+        For no paths, for a file without results, for a result that is named twice.
     """
+    if not paths:
+        raise ValueError("runs: name at least one folder of mfzoo compare or mfzoo sample, or its run.nc.")
     found = []
     for path in paths:
         file = path / "run.nc" if path.is_dir() else path
