@@ -74,7 +74,9 @@ def test_error_bars_are_over_seeds():
 def test_indicators_of_the_prior_are_passed_on():
     tree = selecting_tree(0, 1.0)
     probability = np.random.default_rng(0).uniform(size=(4, 100, 3))
-    tree["posterior"] = tree["posterior"].to_dataset().assign(inclusion=(("chain", "draw", "input"), probability))
+    tree["posterior"] = (
+        tree["posterior"].to_dataset().assign(inclusion=(("chain", "draw", "input"), probability))
+    )
     np.testing.assert_allclose(rank_inputs(tree)["posterior_inclusion"], probability.mean(axis=(0, 1)))
 
 
