@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis.plots.style import new_figure, tidy, title
 from analysis.reproduce import cell_edges
@@ -60,7 +60,7 @@ def plot_learning_curve(table: pd.DataFrame, reference: pd.DataFrame | None = No
         axes.set_ylim(-0.04, 1.04)
     for axes in rows[1]:
         axes.set(yscale="log", xlabel="training points P")
-    _log_ticks(rows[1])
+    _log_ticks(rows[1], sorted(networks.num_data.unique()))
     figure.legend(
         handles=_legend(networks, theories, reference),
         loc="outside lower center",
@@ -129,8 +129,11 @@ def _reference_marks(axes, part: pd.DataFrame, quantity: str) -> None:
         )  # fmt: skip
 
 
-def _log_ticks(row) -> None:
+def _log_ticks(row, sizes: list[float]) -> None:
     for axes in row:
+        if len(sizes) <= 8:  # the networks' own, of which decades would name one or two
+            axes.set_xticks(sizes)
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = row[0].get_ylim()
