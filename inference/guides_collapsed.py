@@ -81,7 +81,8 @@ class CollapsedGuide(MeanFieldGuide):
     takes one, which costs the bound but no function of the network. With the isotropic prior 2.7 neurons align at
     κ = 0.05 (NUTS 3.7). With ARD at κ = 0.1, where ρ is small on the relevant inputs, 44 do (NUTS 41), and the
     parametrisation matters: the bound is -482.5 for the non-centred guide and -499.8 for the conjugate one, which
-    has had half the steps and may not have ended. Pareto k̂ of the former is 0.60, below 0.7. ``benchmarks/guides.py`` lays more guides beside NUTS.
+    has had half the steps and may not have ended. Pareto k̂ of the former is 0.60, below 0.7.
+    ``benchmarks/guides.py`` lays more guides beside NUTS.
 
     Examples
     --------
