@@ -19,8 +19,8 @@ from models import Dataset, Isotropic, Teacher, TwoLayerNetwork, checks
 _CHAINS = 4
 # Draws made at once: bounds the memory.
 _BATCH = 64
-# Functions that are kept on the line, and the points of the line.
-_LINES, _POINTS = 12, 201
+# Functions kept on the line, and its points: both test points are among them.
+_LINES, _POINTS = 12, 301
 _NUM_TEST = 500
 
 
@@ -65,7 +65,7 @@ def prior_predictive(
     >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=ARD())
     >>> tree = prior_predictive(network, SparseParity(6, 2), jax.random.key(0), num_draws=40)
     >>> tree.order_parameters.order_parameter.shape, tree.line.f.shape
-    ((4, 10), (12, 201))
+    ((4, 10), (12, 301))
     """
     key_data, key_draws = jax.random.split(key)
     if isinstance(data, Teacher):
