@@ -26,6 +26,7 @@ _QUANTITIES = {
     "order_parameter": ("order_parameter", "order parameter m"),
     "test_mse": ("test_mse", "test MSE of a draw"),
 }
+_ONSET = "#FF4D4D"
 # Markers of the authors' points by their scheme, and the prior whose colour they take.
 _REFERENCE = {"SGLD": ("*", "isotropic"), "MF": ("x", "isotropic"), "MF-ARD": ("+", "ard")}
 
@@ -210,9 +211,18 @@ def plot_reproduced_phase_diagram(tree: xr.DataTree, quantity: str = "order_para
         row[0].set_ylabel("training points P")
         for axes in row:
             axes.set(xlim=limits[0], ylim=limits[1])
+            if networks.sizes["num_data"] <= 8:
+                axes.set_yticks(networks.num_data.values)
+            axes.yaxis.set_minor_formatter(NullFormatter())
     for axes in rows[-1]:
         axes.set_xlabel("noise κ")
     figure.colorbar(image, ax=[axes for row in rows for axes in row], label=label)
+    handles = [
+        Line2D([], [], color=_ONSET, label=f"{title(names[0])}: m = 0.1, from the prior"),
+        Line2D([], [], color=_ONSET, ls="--", label="from the aligned state, where another"),
+        Line2D([], [], ls="", marker="o", mfc="white", mec="black", ms=5, label="not converged"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
@@ -249,4 +259,4 @@ def _onsets(axes, solved: xr.Dataset) -> None:
         onset = solved.onset.sel(start=start) if start in solved.start else solved.onset.isel(start=[])
         onset = onset.isel(num_data=np.isfinite(solved.num_data.values))
         if onset.size:
-            axes.plot(onset, onset.num_data, style, color="#FF4D4D", lw=1.6)
+            axes.plot(onset, onset.num_data, style, color=_ONSET, lw=1.6)
