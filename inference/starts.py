@@ -18,6 +18,8 @@ from models import Dataset, TwoLayerNetwork, checks
 STARTS = ("prior", "aligned")
 # What chains can be given: one start for all of them, or half of them from each.
 CHAIN_STARTS = (*STARTS, "both")
+# Far from 0, 1, …, whose fold_in is what split hands out to the sites of the prior draw.
+_READOUTS = 2**30
 
 
 def start_params(
@@ -63,7 +65,7 @@ def start_params(
             params = {**latent, "w": align(sites["w"]["value"], data.relevant)}
             latent |= network.prior.sites_from_weights(params["w"])
             if "a" in latent:  # not where the readouts are integrated out
-                latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, 1))
+                latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, _READOUTS))
         return unconstrain_fn(network, (data.x, data.y), {}, latent)
 
     def all_chains(keys):
