@@ -29,7 +29,7 @@ SMALL = {
     "--input-dim": "4",
     "--width": "4",
     "--num-data": "20",
-    "--kappas": "1",
+    "--kappas": "0.3",
     "--schemes": "sgld,mf-guide",
 }
 SMALL_EXTRAS = {"compare": ["--num-test", "10"], "priors": ["--num-test", "10", "--num-draws", "40"]}

@@ -27,7 +27,7 @@ def test_the_tutorial_runs(tutorial, tmp_path, monkeypatch):
     }
     assert table.order_parameter.between(-1, 2).all()
     made = {f"runs/{path.parent.name}/{path.name}" for path in (tmp_path / "runs").rglob("*.png")}
-    assert {name.replace("kappa0.1", "kappa1") for name in tutorial.FIGURES} <= made
+    assert {name.replace("kappa0.1", "kappa0.3") for name in tutorial.FIGURES} <= made
 
 
 def test_the_tutorial_names_its_figures_and_its_prior_is_short(tutorial):
