@@ -17,6 +17,7 @@ from analysis.inclusion import inclusion_probabilities
 from analysis.order_parameters import order_parameters
 from analysis.phase_diagram import phase_diagram
 from analysis.prior_predictive import prior_predictive
+from analysis.report import report
 from analysis.sweep import sweep
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "order_parameters",
     "phase_diagram",
     "prior_predictive",
+    "report",
     "save_tree",
     "scaling_exponent",
     "simulation_based_calibration",

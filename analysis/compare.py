@@ -184,7 +184,7 @@ def compare(
                 raise CancelledError
             callbacks.get(name, lambda done, total, text: None)(done, total, text)
 
-        return summarise(network, *SCHEMES[name].run(network, data, scheme_key, report))
+        return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
 
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -197,30 +197,12 @@ def compare(
     return Comparison(describe_problem(network, data), results)
 
 
-def summarise(network: TwoLayerNetwork, tree: xr.DataTree, point) -> SchemeResult:
+def summarise(tree: xr.DataTree, point) -> SchemeResult:
     """The row of one scheme: figures of its draws, or of its fixed point, which knows them without noise."""
-    summary, diagnosis = order_parameters(tree), diagnose(tree)
+    diagnosis = diagnose(tree)
     if hasattr(point, "elpd_loo_pointwise"):
         diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
-    mean, se = summary.sel(estimate="mean"), summary.sel(estimate="se")
-    elpd = None if diagnosis.loo is None else diagnosis.loo.elpd
-    row = {
-        "kappa": network.kappa,
-        "scheme": tree.attrs["scheme"],
-        "prior": network.prior.name,
-        "order_parameter": mean.order_parameter.item(),
-        "order_parameter_se": se.order_parameter.item(),
-        "test_mse_draw": mean.test_mse_draw.item(),
-        "test_mse_mean": mean.test_mse_mean.item(),
-        "relevance_ratio": mean.relevance_ratio.item() if "relevance_ratio" in mean else None,
-        "r_hat_max": diagnosis.r_hat_max,
-        "ess_min": diagnosis.ess_min,
-        "pareto_k": diagnosis.pareto_k,
-        "elpd_loo": elpd,
-        "gradient_evaluations": tree.attrs["gradient_evaluations"],
-        "wall_time_s": tree.attrs["wall_time_s"],
-        "converged": diagnosis.converged,
-    }
+    row = row_of(tree, diagnosis)
     if point is not None:
         exact = point.to_dict()
         row |= {
@@ -233,6 +215,30 @@ def summarise(network: TwoLayerNetwork, tree: xr.DataTree, point) -> SchemeResul
             "converged": exact["converged"],
         }
     return SchemeResult(tree, point, diagnosis, {name: _json_number(value) for name, value in row.items()})
+
+
+def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
+    """The row of a result, from its draws alone; None where a figure has no meaning."""
+    summary = order_parameters(tree)
+    mean, se = summary.sel(estimate="mean"), summary.sel(estimate="se")
+    row = {
+        "kappa": json.loads(tree.attrs["network"])["kappa"],
+        "scheme": tree.attrs["scheme"],
+        "prior": tree.attrs["prior"],
+        "order_parameter": mean.order_parameter.item(),
+        "order_parameter_se": se.order_parameter.item(),
+        "test_mse_draw": mean.test_mse_draw.item(),
+        "test_mse_mean": mean.test_mse_mean.item(),
+        "relevance_ratio": mean.relevance_ratio.item() if "relevance_ratio" in mean else None,
+        "r_hat_max": diagnosis.r_hat_max,
+        "ess_min": diagnosis.ess_min,
+        "pareto_k": diagnosis.pareto_k,
+        "elpd_loo": None if diagnosis.loo is None else diagnosis.loo.elpd,
+        "gradient_evaluations": int(tree.attrs["gradient_evaluations"]),
+        "wall_time_s": float(tree.attrs["wall_time_s"]),
+        "converged": diagnosis.converged,
+    }
+    return {name: _json_number(value) for name, value in row.items()}
 
 
 def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:

@@ -168,7 +168,7 @@ class Cell:
             key = jax.random.fold_in(key, list(SCHEMES).index(self.scheme))
             steps = self.budget.steps(self.scheme, self.network)
             tree = run_sampler(self.scheme, self.network, data, key, steps=steps)
-            result = summarise(self.network, tree, None)
+            result = summarise(tree, None)
         return {**result.row, **_more_figures(result)}
 
     def _sampler(self) -> dict:

@@ -9,7 +9,6 @@ import xarray as xr
 
 from analysis import plots, save_tree
 from analysis.cli import main
-from analysis.cli.diagnose import figures
 from analysis.diagnostics.panel import assess_all, distances_by_problem, selection_by_scheme
 
 
@@ -77,7 +76,7 @@ def test_every_figure_that_a_check_names_is_drawn(runs, tmp_path):
     _, trees = runs
     picked = {name: trees[name] for name in ("nuts", "guide")}
     verdicts = assess_all(picked)
-    drawn = figures(picked, verdicts, distances_by_problem(picked))
+    drawn = plots.plot_verdicts(picked, verdicts, distances_by_problem(picked))
     named = {check.figure for verdict in verdicts.values() for check in verdict.checks if check.figure}
     assert named <= {name.split("-")[0] for name in drawn}
     assert all(hasattr(plots, f"plot_{name}") for name in named)

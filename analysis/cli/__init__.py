@@ -10,6 +10,7 @@ from analysis.cli.compare import Compare
 from analysis.cli.diagnose import Diagnose
 from analysis.cli.phase import Phase
 from analysis.cli.priors import ListPriors
+from analysis.cli.report import Report
 from analysis.cli.reproduce import Reproduce
 from analysis.cli.sample import Sample
 from analysis.cli.solve import Solve
@@ -22,6 +23,7 @@ Command = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[ListPriors, tyro.conf.subcommand("priors")]
 )

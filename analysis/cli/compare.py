@@ -10,7 +10,7 @@ import pandas as pd
 import tyro
 from rich.console import Console
 
-from analysis import plots
+from analysis import headings, plots
 from analysis.cli.options import (
     DataOptions,
     Kappas,
@@ -32,18 +32,7 @@ from inference.fixed_points.evidence import choose_kappa
 from models import Dataset
 
 _HEADERS = {
-    "kappa": "κ",
-    "order_parameter": "m",
-    "order_parameter_se": "± se",
-    "test_mse_draw": "MSE draw",
-    "test_mse_mean": "MSE mean",
-    "relevance_ratio": "relevance",
-    "r_hat_max": "R-hat",
-    "ess_min": "ESS",
-    "pareto_k": "k̂",
-    "elpd_loo": "elpd LOO",
-    "gradient_evaluations": "∇U",
-    "wall_time_s": "s",
+    **headings.COMPARISON,
     "false_selection": "probes in top d",
     "auc": "AUC",
     "above_mean": "probes > mean",

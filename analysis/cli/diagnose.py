@@ -9,7 +9,7 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis import plots
+from analysis import headings
 from analysis.cli.options import OutputOptions
 from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
 from analysis.diagnostics import (
@@ -17,35 +17,10 @@ from analysis.diagnostics import (
     assess_all,
     distances_by_problem,
     name_of,
-    rank_inputs,
     selection_by_scheme,
 )
 from analysis.files import load_tree, write_atomically, write_json
-
-_DISTANCES = {
-    "scheme": "result",
-    "wasserstein": "W(f)",
-    "wasserstein_floor": "floor",
-    "mmd2": "MMD²",
-    "mmd2_floor": "sd",
-    "total_variation": "TV",
-    "total_variation_floor": "floor",
-    "mean_rms": "rms ΔEf",
-    "mean_rms_floor": "floor",
-    "spread": "sd ratio",
-    "order_parameter_difference": "Δm",
-    "order_parameter_difference_se": "± se",
-}
-_SELECTION = {
-    "scheme": "result",
-    "auc": "AUC",
-    "auc_se": "± se",
-    "precision_at_k": "precision",
-    "precision_at_k_se": "± se",
-    "inclusion_relevant": "inclusion on S",
-    "inclusion_irrelevant": "off S",
-    "num_seeds": "seeds",
-}
+from analysis.plots import plot_verdicts
 
 
 @dataclass(frozen=True)
@@ -86,11 +61,13 @@ class Diagnose:
             for verdict in verdicts.values():
                 console(to_stderr=False).print(str(verdict), highlight=False, soft_wrap=True, markup=False)
             if answer["distances"]:
-                shown = pd.DataFrame(answer["distances"])[list(_DISTANCES)]
-                show_table(shown, "Distances from NUTS, each with what equal laws would give", _DISTANCES)
+                shown = pd.DataFrame(answer["distances"])[list(headings.DISTANCES)]
+                show_table(
+                    shown, "Distances from NUTS, each with what equal laws would give", headings.DISTANCES
+                )
             if len(selection):
-                shown = selection.reset_index()[list(_SELECTION)]
-                show_table(shown, "Selection of the relevant inputs, mean over seeds", _SELECTION)
+                shown = selection.reset_index()[list(headings.SELECTION)]
+                show_table(shown, "Selection of the relevant inputs, mean over seeds", headings.SELECTION)
         if len(trees) > 1 and not tables:
             notes.print(
                 "no distances: they need a converged run of NUTS and another run of the same posterior"
@@ -110,7 +87,7 @@ class Diagnose:
                 write_atomically(folder / f"{name}.csv", lambda path, f=frame: f.to_csv(path, index=False))
         write_settings(folder, {"command": "diagnose", **asdict(self)})
         if self.plots:
-            for name, figure in figures(trees, verdicts, tables).items():
+            for name, figure in plot_verdicts(trees, verdicts, tables).items():
                 write_figure(figure, folder / f"{name}.png")
 
 
@@ -148,36 +125,6 @@ def distance_rows(table: xr.Dataset) -> list[dict]:
     frame = table.drop_vars([n for n in table.data_vars if "input" in table[n].dims]).to_dataframe()
     frame.insert(0, "reference", table.attrs["reference"])
     return _rows(frame.drop(index=table.attrs["reference"]).reset_index())
-
-
-def figures(trees, verdicts: dict[str, Verdict], tables) -> dict:
-    """The figures that the verdicts refer to, by file name."""
-    drawn, together = {}, list(verdicts.values())
-    if any("r_hat" in v.tables["functions"] for v in together):
-        drawn["convergence"] = plots.plot_convergence(together)
-    drawn["calibration"] = plots.plot_calibration(together)
-    if any(v.diagnosis.loo is not None for v in together):
-        drawn["pareto_k"] = plots.plot_pareto_k(together)
-    for table in tables:
-        drawn[f"distances-{_plain(table.attrs['reference'])}"] = plots.plot_distances(table)
-    known = [label for label, tree in trees.items() if "relevant" in tree["constant_data"]]
-    widths = {trees[label]["constant_data"].sizes["input"] for label in known}
-    if len(widths) == 1:
-        drawn["feature_selection"] = plots.plot_feature_selection({n: rank_inputs(trees[n]) for n in known})
-    for label, verdict in verdicts.items():
-        name, tree = _plain(label), trees[label]
-        drawn[f"neurons-{name}"] = plots.plot_neurons(verdict)
-        if {"start", "step_size"} & set(verdict.tables):
-            drawn[f"differences-{name}"] = plots.plot_differences(verdict)
-        if "sample_stats" in tree.children and "energy" in tree["sample_stats"]:
-            drawn[f"energy-{name}"] = plots.plot_energy(tree, label)
-        if "restarts" in tree.children:
-            drawn[f"restarts-{name}"] = plots.plot_restarts(tree, label)
-    return drawn
-
-
-def _plain(label: str) -> str:
-    return label.replace("/", "-")
 
 
 def _rows(frame: pd.DataFrame) -> list[dict]:

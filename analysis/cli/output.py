@@ -1,7 +1,6 @@
 """Printing results: tables for people on standard output, progress and notes on standard error."""
 
 import json
-import math
 import sys
 import time
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.files import write_atomically, write_json
+from analysis.headings import show_value
 from inference.progress import rich_progress
 
 
@@ -36,23 +36,6 @@ def show_table(frame: pd.DataFrame, heading: str, headers: dict[str, str] | None
     if not out.is_terminal:
         out.width = 200
     out.print(table)
-
-
-def show_value(value) -> str:
-    """A figure as a person would write it; a dash where there is none."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(show_value, value)) or "–"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return (
-            f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
-        )
-    return f"{value:,}"
 
 
 def write_figure(figure: Figure, path: Path) -> None:

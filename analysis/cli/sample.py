@@ -126,7 +126,7 @@ class Sample:
             raise
 
     def _report(self, network, data, tree, folder: Path) -> None:
-        result = summarise(network, tree, None)
+        result = summarise(tree, None)
         table = result.diagnosis.table.rename_axis("function").reset_index()
         write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
         write_figure(plot_function_traces(tree, result.label), folder / "traces.png")

@@ -8,6 +8,7 @@ from analysis.plots.inclusion import plot_inclusion
 from analysis.plots.marginals import plot_weight_marginals
 from analysis.plots.neurons import plot_neurons
 from analysis.plots.order_parameters import plot_order_parameters
+from analysis.plots.panel import plot_together, plot_verdict, plot_verdicts
 from analysis.plots.phase import plot_noise_curves, plot_phase_diagram
 from analysis.plots.prior_predictive import plot_prior_predictive
 from analysis.plots.sbc import plot_sbc
@@ -34,5 +35,8 @@ __all__ = [
     "plot_restarts",
     "plot_sbc",
     "plot_second_moments",
+    "plot_together",
+    "plot_verdict",
+    "plot_verdicts",
     "plot_weight_marginals",
 ]

@@ -1,0 +1,65 @@
+"""How figures and the columns of tables are written for people, in the terminal and in reports."""
+
+import math
+
+COMPARISON = {
+    "kappa": "κ",
+    "order_parameter": "m",
+    "order_parameter_se": "± se",
+    "test_mse_draw": "MSE draw",
+    "test_mse_mean": "MSE mean",
+    "relevance_ratio": "relevance",
+    "r_hat_max": "R-hat",
+    "ess_min": "ESS",
+    "pareto_k": "k̂",
+    "elpd_loo": "elpd LOO",
+    "gradient_evaluations": "∇U",
+    "wall_time_s": "s",
+}
+DISTANCES = {
+    "scheme": "result",
+    "wasserstein": "W(f)",
+    "wasserstein_floor": "floor",
+    "mmd2": "MMD²",
+    "mmd2_floor": "sd",
+    "total_variation": "TV",
+    "total_variation_floor": "floor",
+    "mean_rms": "rms ΔEf",
+    "mean_rms_floor": "floor",
+    "spread": "sd ratio",
+    "order_parameter_difference": "Δm",
+    "order_parameter_difference_se": "± se",
+}
+SELECTION = {
+    "scheme": "result",
+    "auc": "AUC",
+    "auc_se": "± se",
+    "precision_at_k": "precision",
+    "precision_at_k_se": "± se",
+    "inclusion_relevant": "inclusion on S",
+    "inclusion_irrelevant": "off S",
+    "num_seeds": "seeds",
+}
+
+
+def show_value(value) -> str:
+    """A figure as a person would write it; a dash where there is none.
+
+    Examples
+    --------
+    >>> show_value(0.64105), show_value(259850), show_value(None), show_value(True)
+    ('0.641', '259,850', '–', 'yes')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(show_value, value)) or "–"
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return (
+            f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
+        )
+    return f"{value:,}"
