@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Self
 
 import pandas as pd
@@ -52,7 +53,9 @@ class Compare:
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
-    inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(
+        default_factory=partial(DataOptions, standardise=True)
+    )
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappas: Kappas = ()
     """Noise levels κ. By default (auto) 0.05 and 0.1 on parity; on a file's data the one that maximises the evidence

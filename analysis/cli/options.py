@@ -148,7 +148,7 @@ class DataOptions:
     """Column of the .csv or .parquet file to predict; the last one by default."""
     test_fraction: float = 0.25
     """Share of the file's rows to hold out, drawn by the seed."""
-    standardise: bool = True
+    standardise: bool = False
     """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows: every prediction
     and MSE is then in standard deviations of the target."""
     probes: bool = False

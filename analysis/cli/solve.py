@@ -41,7 +41,7 @@ class Solve:
     count."""
     target: str | None = None
     """Column of the .csv or .parquet file to predict; the last one by default."""
-    standardise: bool = True
+    standardise: bool = False
     """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows."""
     prior: PriorName | None = None
     """Prior over the hidden weights, for adaptive-kernel and block-adaptive-kernel: isotropic (default) or ard."""
