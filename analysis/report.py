@@ -230,7 +230,9 @@ def _problem(results: Mapping[str, SchemeResult]) -> dict:
         "readout scale σₐ": f"{network['readout_scale']:g}",
         "training points P": tree["observed_data"].sizes["data"],
         "test points": constant.sizes["test"],
-        "relevant inputs": constant["relevant"].to_numpy().tolist() if "relevant" in constant else "unknown",
+        "relevant inputs": show_value(constant["relevant"].to_numpy().tolist())
+        if "relevant" in constant
+        else "unknown",
         "noise κ": ", ".join(f"{kappa:g}" for kappa in kappas),
         "priors": ", ".join(priors),
     }
@@ -303,10 +305,9 @@ def _settings(tree: xr.DataTree) -> dict:
 
 def _comparison(results: Mapping[str, SchemeResult]) -> dict:
     frame = pd.DataFrame([r.row for r in results.values()], columns=list(COLUMNS))
-    names = {}
     if any(label != result.label for label, result in results.items()):
         frame.insert(0, "result", list(results))
-    return _table(frame, {**headings.COMPARISON, **names}, frame.columns)
+    return _table(frame, headings.COMPARISON, frame.columns)
 
 
 def _exactness(results: Mapping[str, SchemeResult], rows: Mapping[str, dict]) -> str:

@@ -20,8 +20,8 @@ CAPTIONS = {
     "(of a fixed point: two error estimates of its solver). Filled: one posterior draw; open: the posterior mean.",
     "second moments": "Second moment E[w²] of the weights of every input, over neurons and draws, with two standard "
     "errors; relevant inputs shaded. A scheme that has learned features gives the relevant inputs larger weights.",
-    "weight marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if unknown), "
-    "neurons and draws pooled, on a logarithmic scale.",
+    "weight marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if "
+    "unknown), neurons and draws pooled, on a logarithmic scale.",
     "inclusion": "Posterior probability that an input is included, with two standard errors; relevant inputs shaded.",
     "convergence": "R-hat and effective sample size of every function, a row per sampler; the worst is named, dashed "
     "lines are the limits. R-hat should lie left of its line, effective draws right of theirs.",
