@@ -16,7 +16,7 @@ from inference.fixed_points.general.points import mean_field_point
 from inference.fixed_points.general.problem import covers
 from inference.fixed_points.mean_field_curve import NoiseEquations, coarse_nodes, followed_curve
 from inference.fixed_points.mean_field_noise import noise_curve
-from inference.fixed_points.neuron_density import Parameters, active_nodes
+from inference.fixed_points.neuron_density import Averages, Parameters, active_nodes
 from inference.fixed_points.newton import Root, newton
 from inference.fixed_points.noise_curve import NoiseCurve
 from inference.fixed_points.parity import no_finite_data, parity_problem
@@ -113,10 +113,10 @@ class MeanFieldARD:
         checks.one_of("start", start, ("prior", "aligned"))
         prior = PrecisionPrior.of(network.prior, problem.input_dim)
         equations = NoiseEquations(problem, prior, prior.mean)
-        roots, near, evaluations = self._roots(equations, float(np.log(problem.kappa)))
+        roots, near, known, evaluations = self._roots(equations, float(np.log(problem.kappa)))
         solutions = [
-            describe(problem, prior, Parameters.from_vector(root.x), subset)
-            for root, subset in zip(roots, near, strict=True)
+            describe(problem, prior, Parameters.from_vector(root.x), subset, average)
+            for root, subset, average in zip(roots, near, known, strict=True)
         ]
         # Where none counts as stable, as next to a fold, the starts still end at some root.
         eligible = [i for i, s in enumerate(solutions) if s.stable] or list(range(len(solutions)))
@@ -132,8 +132,10 @@ class MeanFieldARD:
 
     def _roots(
         self, equations: NoiseEquations, log_kappa: float
-    ) -> tuple[list[Root], list[list[DirectionNodes]], int]:
-        """Distinct roots by increasing m, the converged ones if any, and the node sets of each without idle cells."""
+    ) -> tuple[list[Root], list[list[DirectionNodes]], list[Averages | None], int]:
+        """Distinct roots by increasing m, the converged ones if any; of each the node sets without idle cells, and
+        the averages over them where Newton's method evaluated it last.
+        """
         problem = equations.problem
         followed, nodes = (
             followed_curve(equations, problem.kappa),
@@ -144,8 +146,12 @@ class MeanFieldARD:
             near = active_nodes(problem, Parameters.from_vector(theta), coarse_nodes(problem), nodes)
             bounds = np.array([1.0 - 1e-12, np.inf, np.inf])
 
-            def system(x, sets):
-                return equations.system(x, log_kappa, sets)[:2]
+            last = {}
+
+            def system(x, sets, last=last):
+                average = equations.average(x, log_kappa, sets)
+                last.update(at=x.copy(), average=average)
+                return equations.derivatives(x, log_kappa, average)[:2]
 
             # One node set brings Newton close at an eighth of the cost.
             rough = newton(lambda x, s=near[:1]: system(x, s), theta, -bounds, bounds, 1e-4, 20, max_step=0.3)
@@ -155,11 +161,12 @@ class MeanFieldARD:
                 lambda x, s=near: system(x, s), first, -bounds, bounds, 0.1 * self.tolerance, 20, max_step=0.3
             )
             evaluations += rough.iterations + root.iterations
-            if all(np.abs(other.x - root.x).max() > _SAME for other, _ in found):
-                found.append((root, near))
-        found = [pair for pair in found if pair[0].converged] or found
-        found.sort(key=lambda pair: pair[0].x[0])
-        return [root for root, _ in found], [near for _, near in found], evaluations
+            if all(np.abs(other.x - root.x).max() > _SAME for other, *_ in found):
+                found.append((root, near, last["average"] if np.array_equal(last["at"], root.x) else None))
+        found = [each for each in found if each[0].converged] or found
+        found.sort(key=lambda each: each[0].x[0])
+        roots, near, known = (list(part) for part in zip(*found, strict=True))
+        return roots, near, known, evaluations
 
     def noise_curve(self, network: TwoLayerNetwork, teacher: SparseParity, kappa: float) -> NoiseCurve:
         """Every solution at every noise from large κ down to `kappa`, on one curve; the last curves are remembered.

@@ -9,7 +9,7 @@ import numpy as np
 
 from inference.fixed_points.directions import DirectionNodes
 from inference.fixed_points.equations import PrecisionPrior, jacobian, residuals
-from inference.fixed_points.neuron_density import Parameters, averages
+from inference.fixed_points.neuron_density import Averages, Parameters, averages
 from inference.fixed_points.parity import ParityProblem
 from inference.fixed_points.point import Branch, FixedPoint, Precisions
 
@@ -100,14 +100,16 @@ def describe(
     prior: PrecisionPrior | None,
     parameters: Parameters,
     replicates: list[DirectionNodes],
+    average: Averages | None = None,
 ) -> Solution:
     """Error estimate, stability and test error at a solution.
 
     The error: each replicate's own root is one Newton step away, δ_r = -F'⁻¹ F_r(θ); their scatter gives the
     standard error. What all replicates share, the radial rule and the border of the grid, is a relative error of
     every average, and goes through the same F'⁻¹: next to a fold it is amplified.
+    `average` over `replicates`, where it is known, saves evaluating it again.
     """
-    average = averages(problem, parameters, replicates)
+    average = averages(problem, parameters, replicates) if average is None else average
     mean, covariance, (q, driven) = average.pooled()
     slope = jacobian(problem, prior, parameters, mean, covariance)
     own = residuals(problem, prior, parameters, average.mean)
