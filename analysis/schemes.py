@@ -54,11 +54,12 @@ def default_sgld(network: TwoLayerNetwork) -> SGLD:
 
     The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the weights' own
     prior scale 1/√d makes preconditioning by prior variance worth a factor of five in ESS; the non-centred ARD
-    prior has unit scales already, and relevant inputs, whose ρ is small, need smaller steps.
+    prior has unit scales already, and relevant inputs, whose ρ is small, need smaller steps. At large κ the prior
+    itself bounds ε: its curvature is 1, preconditioned or non-centred, so that a quarter of the stable step is 1/2.
     """
     if isinstance(network.prior, Isotropic):
-        return SGLD(step_size=3.0 * network.kappa**2, preconditioner="prior")
-    return SGLD(step_size=0.6 * network.kappa**2)
+        return SGLD(step_size=min(3.0 * network.kappa**2, 0.5), preconditioner="prior")
+    return SGLD(step_size=min(0.6 * network.kappa**2, 0.5))
 
 
 def recommended_kernel(network: TwoLayerNetwork, num_data: int) -> MCMCKernel | Callable:
