@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer import HMC
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import nested_attrgetter
 
@@ -92,7 +91,9 @@ class CompiledChains:
         self._kernel = kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
         step = getattr(kernel, "step", kernel.sample)
         with TRACE_LOCK:
-            self.state = _initial_state(kernel, keys, num_warmup, init_params, model_args, model_kwargs)
+            self.state = kernel.init(
+                keys, num_warmup, init_params, model_args=model_args, model_kwargs=model_kwargs
+            )
             constrain = jax.vmap(kernel.postprocess_fn(model_args, model_kwargs))
 
             def collect(state):
@@ -204,18 +205,6 @@ def run_chains(
         progress(done, total, text if status is None else f"{text} {status(last_draw(collected[0]))}")
     sites, values = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1), *kept)
     return ChainResult(sites, values, chains.state, work)
-
-
-def _initial_state(kernel, keys, num_warmup, init_params, model_args, model_kwargs):
-    """``kernel.init``; for HMC and NUTS as one compiled program, since it would compile every operation of its own.
-
-    NumPyro maps it over devices itself, so that it can be traced; our kernels compile theirs.
-    """
-
-    def init(keys, init_params):
-        return kernel.init(keys, num_warmup, init_params, model_args=model_args, model_kwargs=model_kwargs)
-
-    return (jax.jit(init) if isinstance(kernel, HMC) else init)(keys, init_params)
 
 
 def last_draw(sites: dict) -> dict:
