@@ -89,8 +89,10 @@ def reproduce(
     >>> network, teacher = TwoLayerNetwork(input_dim=6, width=8, kappa=0.3), SparseParity(6, 2)
     >>> tree = reproduce(network, teacher, [0.3], [30], [0, 1], [Isotropic()], ["mean-field"], workers=0,
     ...                  budget=Budget(num_warmup=10, num_samples=20, thinning=1))
-    >>> tree["networks"].order_parameter.shape, tree["theories"].order_parameter.shape
-    ((1, 1, 1, 2), (1, 1, 2, 1, 1))
+    >>> dict(tree["networks"].order_parameter.sizes)
+    {'prior': 1, 'kappa': 1, 'num_data': 1, 'seed': 2}
+    >>> dict(tree["theories"].order_parameter.sizes)  # P = 30, where this theory has no value, and ∞
+    {'theory': 1, 'prior': 1, 'start': 1, 'kappa': 1, 'num_data': 2}
     """
     checks.one_of("scheme", scheme, SAMPLERS)
     named = _covered(theories, priors)
@@ -186,7 +188,7 @@ def _from_sweep(grid: xr.Dataset) -> xr.Dataset:
 def _together(parts: list[xr.Dataset]) -> xr.Dataset:
     """Parts of one grid, NaN where it has none."""
     whole = xr.merge(parts, join="outer", compat="no_conflicts", combine_attrs="drop")
-    return whole.sortby(["kappa", "num_data"])
+    return whole.sortby(["kappa", "num_data"]).transpose("theory", "prior", "start", "kappa", "num_data", ...)
 
 
 def _solved(network, teacher, kappas, sizes, priors, theories, progress) -> xr.Dataset:

@@ -30,7 +30,7 @@ SMALL = {
     "--width": "4",
     "--num-data": "20",
     "--kappas": "0.3",
-    "--schemes": "sgld,mf-guide",
+    "--schemes": "nuts,mf-guide",
 }
 SMALL_EXTRAS = {"compare": ["--num-test", "10"], "priors": ["--num-test", "10", "--num-draws", "40"]}
 _WIDTH = 1000

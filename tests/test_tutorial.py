@@ -23,11 +23,15 @@ def test_the_tutorial_runs(tutorial, tmp_path, monkeypatch):
     tutorial.run(tmp_path, small=True)
     table = pd.read_csv(tmp_path / "runs" / "my-prior" / "table.csv")
     assert set(zip(table.prior, table.scheme, strict=True)) == {
-        (prior, scheme) for prior in ("isotropic", "myprior") for scheme in ("sgld", "mf-guide")
+        (prior, scheme) for prior in ("isotropic", "myprior") for scheme in ("nuts", "mf-guide")
     }
     assert table.order_parameter.between(-1, 2).all()
     made = {f"runs/{path.parent.name}/{path.name}" for path in (tmp_path / "runs").rglob("*.png")}
-    assert {name.replace("kappa0.1", "kappa0.3") for name in tutorial.FIGURES} <= made
+    wanted = {
+        name.replace("traces-sgld-myprior-kappa0.1", "traces-nuts-myprior-kappa0.3")
+        for name in tutorial.FIGURES
+    }
+    assert wanted <= made
 
 
 def test_the_tutorial_names_its_figures_and_its_prior_is_short(tutorial):
