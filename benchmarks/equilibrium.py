@@ -80,8 +80,8 @@ class Method:
     annealed: bool = False
     adapt: float = 0.0
 
-    def longest(self, kappa: float) -> int:
-        return max(KEPT, round(self.steps / kappa**self.power / KEPT) * KEPT)
+    def longest(self, kappa: float, length: float) -> int:
+        return max(KEPT, round(length * self.steps / kappa**self.power / KEPT) * KEPT)
 
 
 def methods(case: Case) -> dict[str, Method]:
@@ -102,6 +102,11 @@ def methods(case: Case) -> dict[str, Method]:
         ),
         "baoab": Method(lambda k: UnderdampedLangevin(step_size=h * k, friction=friction), 2500, 1),
         "baoab, prior": Method(baoab, 2500, 1),
+        "baoab, prior, long steps": Method(
+            lambda k: UnderdampedLangevin(step_size=1.5 * h * k, friction=friction, preconditioner="prior"),
+            2500,
+            1,
+        ),
         "baoab, prior, annealed": Method(baoab, 2500, 1, annealed=True),
         "baoab, prior, tempered": Method(
             lambda k: ParallelTempering(baoab(k), [k, 1.25 * k, 1.6 * k], steps_per_swap=20, step_growth=1.0),
@@ -125,6 +130,8 @@ class Benchmark:
     """Data sets and chains."""
     nuts_draws: int = 1024
     """Draws of NUTS a chain, after 300 steps of warm-up."""
+    length: float = 1.0
+    """Factor on the longest run of every other kernel."""
     out: Path = field(default=OUT)
     """Rows are added to this file; those of the same problem, kernel and seed are replaced."""
 
@@ -144,7 +151,7 @@ class Benchmark:
         network, data, key = case.network, case.data(seed), jax.random.key(100 + seed)
         if label == "nuts":
             return self._nuts(network, data, key)
-        steps, start = method.longest(case.kappa), {"start": "both"}
+        steps, start = method.longest(case.kappa, self.length), {"start": "both"}
         adapt = round(method.adapt / case.kappa**method.power)
         extra = CHAINS * adapt
         kernel = method.kernel(case.kappa)

@@ -97,7 +97,8 @@ class _Experiment:
             print()
         else:
             columns = ["prior", *(name for name in _HEADERS if name in table)]
-            show_table(sampled[columns], "Networks, mean over the seeds", _HEADERS)
+            whole = {name: int for name in ("num_data", "num_seeds", "num_converged") if name in columns}
+            show_table(sampled[columns].astype(whole), "Networks, mean over the seeds", _HEADERS)
         for reason, number in cells[cells.status == "failed"].error.value_counts().items():
             notes.print(f"{number} of {len(cells)} cells failed: {reason}", highlight=False, soft_wrap=True)
         if counts["not_converged"]:
