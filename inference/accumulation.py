@@ -13,15 +13,16 @@ from models import TwoLayerNetwork
 # activation, so that activations which travel to main memory and back take most of its time. Measured at
 # N = 512, d = 35, P = 5000 on CPUs with 1 MiB of second-level cache a core: 1.4 to 1.7 times the steps per second.
 _BLOCK_BYTES = 2**21
-# Blocks smaller than this cost more in calls than they save.
+# Blocks smaller than this, or fewer, cost more in calls than they save.
 _LEAST_BLOCK = 64
+_LEAST_BLOCKS = 4
 
 
 def data_block(network: TwoLayerNetwork, num_data: int, num_chains: int) -> int | None:
     """Points in a block of the full-batch gradient; None where it is evaluated in one piece.
 
-    The largest divisor of P with which the activations of all chains stay within 2 MiB. In one piece go small
-    problems, a P without a suitable divisor, and anything on a GPU.
+    The largest divisor of P with which the activations of all chains stay within 2 MiB. In one piece go
+    problems of less than 8 MiB, a P without a suitable divisor, and anything on a GPU.
 
     Examples
     --------
@@ -32,7 +33,7 @@ def data_block(network: TwoLayerNetwork, num_data: int, num_chains: int) -> int 
     True
     """
     largest = _BLOCK_BYTES // (4 * network.width * num_chains)
-    if num_data <= largest or jax.default_backend() != "cpu":
+    if num_data <= _LEAST_BLOCKS * largest or jax.default_backend() != "cpu":
         return None
     sizes = [size for size in range(_LEAST_BLOCK, largest + 1) if num_data % size == 0]
     return max(sizes, default=None)

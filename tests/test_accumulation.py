@@ -51,6 +51,7 @@ def test_sample_draws_the_same_chain_in_blocks(kernel, monkeypatch):
 def test_the_block_is_the_largest_divisor_that_stays_in_the_cache(monkeypatch):
     network = TwoLayerNetwork(35, 512, 0.005)
     assert data_block(network, 1000, 1) is None  # the whole is small enough
+    assert data_block(network, 1000, 4) is None
     assert data_block(network, 5000, 1) == 1000
     assert data_block(network, 5000, 4) == 250
     assert data_block(network, 4999, 1) is None  # a prime number

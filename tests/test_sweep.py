@@ -288,7 +288,22 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("kill", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_sweep_that_is_stopped_keeps_its_cells_and_leaves_no_process(tmp_path, kill):
     args = ["sweep", *SMALL, "--kappas", "0.3", "--num-data", "20,30", "--seeds", "0:60", "--schemes", "nngp"]
-    command = [*COMMAND, *args, "--json", "--no-plots", "--out", str(tmp_path), "--workers"]
+    # Background processes of some shells ignore Ctrl-C from birth, and so would theirs.
+    interruptible = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from analysis.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        interruptible,
+        *args,
+        "--json",
+        "--no-plots",
+        "--out",
+        str(tmp_path),
+        "--workers",
+    ]
     running = subprocess.Popen(
         [*command, "2"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
