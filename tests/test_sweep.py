@@ -28,7 +28,6 @@ NETWORK = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
 TEACHER = SparseParity(5, 2)
 BUDGET = Budget(num_warmup=20, num_samples=40, thinning=2)
 SMALL = ["--input-dim", "5", "--degree", "2", "--width", "8", "--num-test", "20", "--priors", "isotropic"]
-COMMAND = [sys.executable, "-m", "analysis"]
 
 
 @dataclass(frozen=True)
