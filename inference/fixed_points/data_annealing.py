@@ -9,9 +9,16 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import LinAlgError
 from scipy.stats import norm
 
-from inference.fixed_points.data_equations import Field, ParticleEquations, Population, divergence
+from inference.fixed_points.data_equations import (
+    Field,
+    ParticleEquations,
+    Population,
+    Reference,
+    divergence,
+)
 from inference.fixed_points.data_kernel import inverse
 from inference.fixed_points.data_problem import DataProblem
 from inference.fixed_points.data_umbrella import Umbrella, resample
@@ -24,10 +31,10 @@ _NEWTON_TOLERANCE = 1e-5
 _SMALLEST_NOISE = 1e-7
 _HELD = 2  # first updates, in which v finds its place at the precisions of the start
 DAMPING = 0.6  # of log ρ: full steps end in two-cycles where ρ and v answer each other
+_AVERAGING = 0.2  # share of the newest particles in the average of AK's kernel
 _SETTLED = 0.03  # change of the fit, relative to the targets, below which an update at the final κ counts
-_PATIENCE = (
-    4  # updates at the final κ, in units of num_settling, after which the particles are taken as they are
-)
+_SWEEP = 4  # times num_moves before each snapshot
+_PATIENCE = 6  # times num_settling updates at the final κ, and the particles are taken as they are
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class ParticleOptions:
     num_sweeps
         Snapshots of all particles at the final noise that are pooled into the answer.
     num_moves
-        Pairs of moves, a wide and a narrow one, between two updates of the field.
+        Rounds of moves, each a wide one, a flip and a narrow one, between two updates of the field.
     num_settling
         Updates of the field at the final noise before the snapshots.
     stage_ratio
@@ -49,14 +56,14 @@ class ParticleOptions:
     max_updates
         Largest number of updates on the pooled snapshots.
     tolerance
-        On the residual, relative to the targets' size.
+        On the residual: the mismatch of the field, relative to the targets' size, and what one more update changes.
     """
 
-    num_particles: int = 2048
-    num_sweeps: int = 4
-    num_moves: int = 8
-    num_settling: int = 10
-    stage_ratio: float = 1.25
+    num_particles: int = 4096
+    num_sweeps: int = 2
+    num_moves: int = 2
+    num_settling: int = 6
+    stage_ratio: float = 1.15
     max_updates: int = 100
     tolerance: float = 1e-4
 
@@ -167,6 +174,7 @@ class Annealing:
         self.rng = np.random.default_rng(np.asarray(jax.random.key_data(host)).ravel())
         self._steps = jnp.array([0.5, 0.3], jnp.float32)
         self.updates, self.mismatch = 0, math.inf
+        self._average: np.ndarray | None = None
 
     def run(self, start: str, report: Callable[[int, str], None]) -> Annealed:
         """Anneal from `start`; `report` is called as report(1, text) at every update."""
@@ -201,7 +209,8 @@ class Annealing:
                 break
         snapshots, weights = [], []
         for _ in range(options.num_sweeps):
-            population, p = self._move(problem, field, umbrella, population.z)
+            moves = _SWEEP * options.num_moves
+            population, p = self._move(problem, field, umbrella, population.z, moves)
             snapshots.append(population)
             weights.append(p / options.num_sweeps)
             report(1, "sweeping")
@@ -221,7 +230,7 @@ class Annealing:
     def _round(self, problem, population, p, field, report):
         """One update of the field and the moves after it."""
         field, umbrella, chosen = self._update(problem, population, p, field)
-        population, p = self._move(problem, field, umbrella, population.z[chosen])
+        population, p = self._move(problem, field, umbrella, population.z[chosen], self.options.num_moves)
         report(1, f"kappa = {problem.kappa:.3g}")
         return population, p, field, umbrella
 
@@ -231,10 +240,31 @@ class Annealing:
         """The next field, the umbrella over its energies, and the particles to go on from."""
         self.updates += 1
         equations = self._precisions(problem, population, p, field)
-        field, _, self.mismatch = equations.advance(p, field, _NEWTON_TOLERANCE, _DRIFT)
+        field, self.mismatch = self._follow(equations, p, field)
         p, energy = equations.weights(field.residual)[0], equations.energy(field.residual)[1]
         umbrella = Umbrella.over(energy, p, problem.width)
         return field, umbrella, resample(self.rng, p * np.exp(umbrella(energy)), NUM_BLOCKS)
+
+    def _follow(self, equations: ParticleEquations, p: np.ndarray, field: Field) -> tuple[Field, float]:
+        """The field on these particles, for AK with Ā from the average over the updates so far.
+
+        One population is a few times P, so that its own Ā would be near singular where κ²P is small. With
+        p_new(w) from the solution the average moves along, K ← K + N c Σ_i (p_new,i - p_i) φ_i φ_iᵀ: it lags behind
+        by what the particles have not followed yet, and not by the change of the field.
+        """
+        adaptive = self.problem.adaptive
+        target = p if adaptive else p * equations.gain
+        matrix = equations.matrix(equations.kernel(p))
+        if adaptive and self._average is not None:
+            matrix = (1 - _AVERAGING) * self._average + _AVERAGING * matrix
+        try:
+            field, mismatch = equations.follow(p, field, Reference(matrix, target), _NEWTON_TOLERANCE, _DRIFT)
+        except LinAlgError:  # the difference of two noisy kernels need not be positive
+            matrix = equations.matrix(equations.kernel(p, 0.0))
+            field, mismatch = equations.follow(p, field, Reference(matrix, target), _NEWTON_TOLERANCE, _DRIFT)
+        if adaptive:
+            self._average = matrix + equations.sum(equations.weights(field.residual)[0] - p)
+        return field, mismatch
 
     def _precisions(
         self, problem: DataProblem, population: Population, p: np.ndarray, field: Field
@@ -253,7 +283,7 @@ class Annealing:
         return equations
 
     def _move(
-        self, problem: DataProblem, field: Field, umbrella: Umbrella, z: np.ndarray
+        self, problem: DataProblem, field: Field, umbrella: Umbrella, z: np.ndarray, moves: int
     ) -> tuple[Population, np.ndarray]:
         """Particles after some moves, with their weights under the field."""
         self._key, key = jax.random.split(self._key)
@@ -268,8 +298,9 @@ class Annealing:
             knots=jnp.asarray(umbrella.knots, jnp.float32),
             bonus=jnp.asarray(umbrella.bonus, jnp.float32),
         )
-        activation, moves = problem.network.activation, self.options.num_moves
-        z, energy, self._steps = move(activation, moves, target, key, jnp.asarray(z), self._steps)
+        z, energy, self._steps = move(
+            problem.network.activation, moves, target, key, jnp.asarray(z), self._steps
+        )
         z, energy = np.asarray(z), np.asarray(energy, float)
         bonus = umbrella(energy)
         p = np.exp(-bonus)

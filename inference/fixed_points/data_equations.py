@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import LinAlgError
 from scipy.sparse.linalg import LinearOperator, gmres
 
-from inference.fixed_points.data_kernel import ParticleKernel, inverse
+from inference.fixed_points.data_kernel import ParticleKernel, inverse, weighted_gram
 from inference.fixed_points.data_problem import DataProblem
 from inference.fixed_points.particles import features, quadratic
 
@@ -66,6 +66,22 @@ class Field:
     inverse: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A kernel that is known better than from the particles alone: K ≈ matrix + N c Σ_i (b_i - weights_i) φ_i φ_iᵀ.
+
+    Parameters
+    ----------
+    matrix
+        On the training inputs, (P, P).
+    weights
+        Weights with which the particles estimate the same kernel, (n,).
+    """
+
+    matrix: np.ndarray
+    weights: np.ndarray
+
+
 class ParticleEquations:
     """The equations on one population at given precisions.
 
@@ -101,8 +117,12 @@ class ParticleEquations:
     def use(self, field: Field) -> None:
         """Take G = φᵀ Ā⁻¹ φ from `field`; nothing to do for MF, whose G = |φ|²/(κ²P) is that of the neuron alone."""
         if self.problem.adaptive:
-            g = np.asarray(quadratic(self.hidden, field.inverse), float)
-            self.gain = 1 / (1 + self.problem.coupling * np.maximum(g, 0.0))
+            self.gain = self.gain_of(field.inverse)
+
+    def gain_of(self, inverted: np.ndarray) -> np.ndarray:
+        """s = 1/(1 + cG) for AK's G = φᵀ Ā⁻¹ φ, (n,)."""
+        g = np.asarray(quadratic(self.hidden, inverted.astype(np.float32)), float)
+        return 1 / (1 + self.problem.coupling * np.maximum(g, 0.0))
 
     def energy(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """B and E at every particle."""
@@ -114,21 +134,41 @@ class ParticleEquations:
         overlap, energy = self.energy(residual)
         return _softmax(self._log_ratio + energy), overlap
 
-    def advance(
-        self, p: np.ndarray, field: Field, tolerance: float, drift: float = np.inf
-    ) -> tuple[Field, ParticleKernel, float]:
-        """One update: Ā from the weights p, G from Ā, and v solved for at this G.
+    def balance(self, field: Field, share: float, tolerance: float) -> tuple[np.ndarray, float]:
+        """v at the present G, and the root mean square of the mismatch; `share` is that of the control variate."""
+        reference = Reference(share * self.gaussian, share * self.prior_weights)
+        origin = self.weights(field.residual)[0]
+        return self._newton(field, reference, tolerance, origin, np.inf)
 
-        Returns
-        -------
-        tuple
-            The new field, the kernel that its inverse is of, and the root mean square of the mismatch.
+    def follow(
+        self, p: np.ndarray, field: Field, reference: Reference, tolerance: float, drift: float
+    ) -> tuple[Field, float]:
+        """One update, Ā from `reference`, G from Ā, and v solved for at this G, no further than particles can follow.
+
+        p(w) answers G exponentially: G of an aligned neuron is about 1/c over the number of those that carry the
+        signal, so that a full step of Ā⁻¹ would empty the mode and then overfill it. G is linear in Ā⁻¹: its step is
+        halved until Σ_i p_i²/p_i(old) is at most half of `drift`; that of v until it is at most `drift`.
+
+        Raises
+        ------
+        LinAlgError
+            Where κ²P I + matrix is not positive definite.
         """
-        kernel, inverted = self.invert(p)
-        field = Field(field.residual, self.precisions, inverted.astype(np.float32))
-        self.use(field)
-        residual, norm = self._newton(field, kernel, tolerance, p, drift)
-        return Field(residual, self.precisions, field.inverse), kernel, norm
+        inverted = inverse(reference.matrix, self.problem.noise).astype(np.float32)
+        if self.problem.adaptive:
+            self.use(Field(field.residual, self.precisions, inverted))
+            after = 1 / self.gain
+            self.use(field)
+            before, share = 1 / self.gain, 1.0
+            for _ in range(_HALVINGS):
+                self.gain = 1 / (before + share * (after - before))
+                if divergence(self.weights(field.residual)[0], p) <= 0.5 * drift:
+                    break
+                share *= 0.5
+            inverted = field.inverse + np.float32(share) * (inverted - field.inverse)
+        field = Field(field.residual, self.precisions, inverted)
+        residual, norm = self._newton(field, reference, tolerance, p, drift)
+        return Field(residual, self.precisions, inverted), norm
 
     def second_moment(self, p: np.ndarray) -> np.ndarray:
         """E_p[w_j²] (d,), with the prior's as a control variate."""
@@ -162,13 +202,22 @@ class ParticleEquations:
         t = share * float(target @ q / (q @ q))
         return ParticleKernel(self.problem, self.neurons, self.precisions, t, q, target - t * q)
 
+    def matrix(self, kernel: ParticleKernel) -> np.ndarray:
+        """A kernel of these particles on the training inputs, (P, P)."""
+        matrix = kernel.learned(self.hidden, self.hidden)
+        return matrix + kernel.share * self.gaussian if kernel.share else matrix
+
+    def sum(self, coefficients: np.ndarray) -> np.ndarray:
+        """N c Σ_i b_i φ_i φ_iᵀ on the training inputs, (P, P)."""
+        return weighted_gram(
+            self.hidden, self.hidden, self.problem.width * self.problem.coupling * coefficients
+        )
+
     def invert(self, p: np.ndarray) -> tuple[ParticleKernel, np.ndarray]:
         """The learned kernel at weights p, and (κ²P I + K)⁻¹ in float64."""
         for share in (1.0, 0.5, 0.0):
             kernel = self.kernel(p, share)
-            matrix = kernel.learned(self.hidden, self.hidden)
-            if kernel.share:
-                matrix += kernel.share * self.gaussian
+            matrix = self.matrix(kernel)
             try:
                 return kernel, inverse(matrix, self.problem.noise)
             except LinAlgError:  # the difference of two noisy kernels need not be positive
@@ -179,23 +228,23 @@ class ParticleEquations:
         )
 
     def _newton(
-        self, field: Field, kernel: ParticleKernel, tolerance: float, origin: np.ndarray, drift: float
+        self, field: Field, reference: Reference, tolerance: float, origin: np.ndarray, drift: float
     ) -> tuple[np.ndarray, float]:
         """v at fixed G by Newton's method with a line search, and the root mean square of the mismatch.
 
         `drift` bounds Σ_i p_i²/p_i(origin): particles represent no density that is too far away.
         """
         residual = field.residual
-        value, start = self._mismatch(residual, kernel), self.weights(residual)[0]
+        value, start = self._mismatch(residual, reference), self.weights(residual)[0]
         drift = max(drift, 1.1 * divergence(start, origin))
         for _ in range(_NEWTON_STEPS):
             norm = _rms(value)
             if norm <= tolerance:
                 break
-            step = self._step(residual, value, kernel, field)
+            step = self._step(residual, value, reference, field)
             for halving in range(_HALVINGS):
                 trial = residual + 0.5**halving * step
-                new = self._mismatch(trial, kernel)
+                new = self._mismatch(trial, reference)
                 falls = _rms(new) < norm * (1 - 0.1 * 0.5**halving)
                 if falls and divergence(self.weights(trial)[0], origin) <= drift:
                     break
@@ -204,31 +253,29 @@ class ParticleEquations:
             residual, value = trial, new
         return residual, _rms(value)
 
-    def _mismatch(self, residual: np.ndarray, kernel: ParticleKernel) -> np.ndarray:
+    def _mismatch(self, residual: np.ndarray, reference: Reference) -> np.ndarray:
         """Left minus right side of the equation for v, in units of the targets' size."""
         p, overlap = self.weights(residual)
         target = p if self.problem.adaptive else p * self.gain
-        mean = self._project((target - kernel.share * kernel.prior_weights) * overlap)
-        if kernel.share:
-            mean += kernel.share * (self.gaussian @ residual)
+        mean = self._project((target - reference.weights) * overlap) + reference.matrix @ residual
         return (self.problem.noise * residual + mean - self.problem.data.y) / self.problem.size
 
     def _step(
-        self, residual: np.ndarray, value: np.ndarray, kernel: ParticleKernel, field: Field
+        self, residual: np.ndarray, value: np.ndarray, reference: Reference, field: Field
     ) -> np.ndarray:
         """-J⁻¹ mismatch by GMRES preconditioned with Ā⁻¹, J through δp_i = p_i (δE_i - E_p[δE]) and δE = c s B δB."""
         problem = self.problem
         p, overlap = self.weights(residual)
         pull = problem.coupling * overlap * self.gain
         target = 1.0 if problem.adaptive else self.gain
-        held = p * target - kernel.share * kernel.prior_weights
+        held = p * target - reference.weights
 
         def apply(direction):
             moved = (self.hidden @ direction.astype(np.float32)).astype(float)
             change = pull * moved
             change = p * (change - p @ change)
             out = problem.noise * direction + self._project(held * moved + target * overlap * change)
-            return out + kernel.share * (self.gaussian @ direction) if kernel.share else out
+            return out + reference.matrix @ direction
 
         def precondition(vector):
             return (field.inverse @ vector.astype(np.float32)).astype(float)

@@ -44,8 +44,7 @@ class ParticleKernel:
     def learned(self, hidden: np.ndarray, hidden_other: np.ndarray) -> np.ndarray:
         """The sum over particles, given their activations on both sets of inputs, (n, P) and (n, P')."""
         scale = self.problem.width * self.problem.coupling
-        scaled = hidden.T * (scale * self.coefficients).astype(np.float32)
-        return (scaled @ hidden_other).astype(float)
+        return weighted_gram(hidden, hidden_other, scale * self.coefficients)
 
     def hidden(self, x: np.ndarray) -> np.ndarray:
         """Activations of the particles on inputs (m, d), float32 (n, m)."""
@@ -64,6 +63,11 @@ class ParticleKernel:
         scale = self.problem.width * self.problem.coupling
         out = scale * (self.coefficients @ self.hidden(x).astype(float) ** 2)
         return out + self.share * self.problem.gaussian_variance(self.precisions, self.problem.extend(x))
+
+
+def weighted_gram(hidden: np.ndarray, hidden_other: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Σ_i b_i φ_i(x) φ_i(x') from activations (n, P) and (n, P'), multiplied in float32."""
+    return ((hidden.T * coefficients.astype(np.float32)) @ hidden_other).astype(float)
 
 
 def inverse(matrix: np.ndarray, noise: float) -> np.ndarray:

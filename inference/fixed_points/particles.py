@@ -122,14 +122,17 @@ def _umbrella(target: Target, energy: jax.Array) -> tuple[jax.Array, jax.Array]:
 def move(
     activation: str, num_pairs: int, target: Target, key: jax.Array, z: jax.Array, steps: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Metropolis moves of every particle, a wide and a narrow one `num_pairs` times.
+    """Metropolis moves, `num_pairs` times a wide one of every particle and a flip and a narrow one of the upper half.
+
+    The upper half are the particles of the highest energies. None of these moves takes one below the highest energy
+    of the lower half, so that the halves stay the same and each move is reversible.
 
     Parameters
     ----------
     activation, target, key
         See :func:`evaluate`; a ``jax.random.key``.
     num_pairs
-        Pairs of moves, five gradients each.
+        Rounds of moves, three and a half gradients a particle each.
     z
         Scaled weights (n, D).
     steps
@@ -143,17 +146,35 @@ def move(
     """
 
     def pair(state, key):
-        wide, narrow = jax.random.split(key)
+        wide, flip, narrow = jax.random.split(key, 3)
         low = state.energy <= jnp.median(state.energy)
         state, accepted = _wide(activation, target, wide, state, steps[0])
         lower = jnp.sum(accepted * low) / jnp.sum(low)
-        high = state.energy >= jnp.quantile(state.energy, 0.8)
-        state, accepted = _narrow(activation, target, narrow, state, steps[1])
+        order = jnp.argsort(state.energy)
+        below, above = order[: len(order) // 2], order[len(order) // 2 :]
+        floor, upper = state.energy[below[-1]], jax.tree.map(lambda leaf: leaf[above], state)
+        upper = _flip(activation, target, flip, upper, floor)
+        high = upper.energy >= jnp.quantile(upper.energy, 0.6)
+        upper, accepted = _narrow(activation, target, narrow, upper, steps[1], floor)
+        state = jax.tree.map(lambda leaf, part: leaf.at[above].set(part), state, upper)
         return state, jnp.stack([lower, jnp.sum(accepted * high) / jnp.sum(high)])
 
     state, acceptance = jax.lax.scan(pair, evaluate(activation, target, z), jax.random.split(key, num_pairs))
     steps = steps * jnp.exp(acceptance.mean(axis=0) - _TARGET_ACCEPTANCE)
     return state.z, state.energy, jnp.clip(steps, 1e-5, jnp.array([2.0, 1.0]))
+
+
+def _flip(activation, target, key, state: Neurons, floor) -> Neurons:
+    """Turn the sign of one weight, chosen with probability z_j²/|z|².
+
+    The prior and the choice are the same before and after. Where the targets have a symmetry under flips of inputs,
+    as a parity has, this takes a neuron from one of its aligned modes to another, which no small step does.
+    """
+    key_choice, key_accept = jax.random.split(key)
+    chosen = jax.random.categorical(key_choice, 2 * jnp.log(jnp.abs(state.z)))
+    z = state.z * (1 - 2 * jax.nn.one_hot(chosen, state.z.shape[1]))
+    proposal = evaluate(activation, target, z)
+    return _accept(key_accept, state, proposal, proposal.log_density - state.log_density, floor)[0]
 
 
 def _wide(activation, target, key, state: Neurons, delta) -> tuple[Neurons, jax.Array]:
@@ -172,7 +193,7 @@ def _wide(activation, target, key, state: Neurons, delta) -> tuple[Neurons, jax.
     return _accept(key_accept, state, proposal, proposal.log_density - state.log_density + gain)
 
 
-def _narrow(activation, target, key, state: Neurons, step) -> tuple[Neurons, jax.Array]:
+def _narrow(activation, target, key, state: Neurons, step, floor) -> tuple[Neurons, jax.Array]:
     """Hamiltonian move for neurons of high energy: kicks by ½ε∇(E+L) around exact rotations by ε under the prior.
 
     ε differs between particles, log-uniform between 0.4 and 1.4 times the step: the energies they climb have many
@@ -193,12 +214,12 @@ def _narrow(activation, target, key, state: Neurons, step) -> tuple[Neurons, jax
 
     (proposal, end), _ = jax.lax.scan(leap, (state, momentum), length=_LEAPS)
     kinetic = 0.5 * jnp.sum(momentum**2 - end**2, axis=1)
-    return _accept(key_accept, state, proposal, proposal.log_density - state.log_density + kinetic)
+    return _accept(key_accept, state, proposal, proposal.log_density - state.log_density + kinetic, floor)
 
 
-def _accept(key, state: Neurons, proposal: Neurons, log_ratio) -> tuple[Neurons, jax.Array]:
-    """Metropolis: every particle takes its proposal with probability min(1, exp(log_ratio))."""
-    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+def _accept(key, state: Neurons, proposal: Neurons, log_ratio, floor=-jnp.inf) -> tuple[Neurons, jax.Array]:
+    """Metropolis: a proposal with E ≥ `floor` is taken with probability min(1, exp(log_ratio)), others never."""
+    log_ratio = jnp.where(jnp.isnan(log_ratio) | (proposal.energy < floor), -jnp.inf, log_ratio)
     accept = jnp.log(jax.random.uniform(key, log_ratio.shape)) < log_ratio
 
     def choose(new, old):
