@@ -28,7 +28,7 @@ def learning_curve():
     """Test MSE and m against P at the paper's κ = 0.005, over the authors' points."""
     table = pd.read_csv(HERE / "data" / "learning_curve_kappa_5e-3.csv")
     sizes = np.unique(np.round(np.geomspace(50, 12_000, 40)).astype(int))
-    figure, ((left, right),) = new_figure(1, 2, 10.0, 4.0, sharex=True)
+    figure, ((left, right),) = new_figure(1, 2, 10.0, 4.4, sharex=True)
     published = {"SGLD": ("#0072B2", "networks"), "MF": ("#009E73", "MF"), "MF-ARD": ("#CC79A7", "MF-ARD")}
     for scheme, (shade, label) in published.items():
         rows = table[table.scheme == scheme]
@@ -50,9 +50,7 @@ def learning_curve():
         left.plot(sizes, [s.test_mse for s in found], style, color=shade, label=label)
         right.plot(sizes, [s.order_parameter for s in found], style, color=shade)
     kernel = [NNGP().solve(PAPER, PARITY, int(p)) for p in sizes[::3]]
-    left.plot(
-        sizes[::3], [p.test_mse for p in kernel], color="#999999", label="NNGP (N → ∞ of the same network)"
-    )
+    left.plot(sizes[::3], [p.test_mse for p in kernel], color="#999999", label="NNGP")
     right.plot(sizes[::3], [p.order_parameter for p in kernel], color="#999999")
     for theory, network, shade, label in (
         (MeanField(), PAPER, "#009E73", "MF, P = ∞"),
@@ -63,7 +61,9 @@ def learning_curve():
         right.axhline(point.order_parameter, ls=":", color=shade)
     left.set(xscale="log", yscale="log", xlabel="training points P", ylabel="test MSE of one network")
     right.set(xlabel="training points P", ylabel="order parameter m")
-    left.legend(frameon=False, fontsize=7)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8
+    )
     for axes in (left, right):
         tidy(axes)
     return figure
