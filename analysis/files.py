@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from inference.atomic import reason, replace_file
-from inference.draw_files import write_tree
+from inference.draw_files import open_draws, write_tree
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -61,11 +61,8 @@ def load_tree(path: Path) -> xr.DataTree:
     ValueError
         For a path that does not exist or a file that is not netCDF-4.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"run file {str(path)!r} does not exist; check the path.")
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
+    with open_draws(path) as tree:
+        try:
             return tree.load()
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"run file {str(path)!r} is not a netCDF file of this project: {error}.") from None
+        except OSError as error:  # opened, and damaged further inside
+            raise ValueError(f"run file {str(path)!r} cannot be read ({reason(error)}).") from None

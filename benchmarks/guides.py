@@ -16,10 +16,10 @@ import jax
 import numpy as np
 import pandas as pd
 import tyro
+from rows import done, keep
 
 from analysis import diagnose
 from analysis.cli.options import Names, Numbers, Problem
-from analysis.files import write_atomically
 from inference import CollapsedGuide, MeanFieldARDGuide, MeanFieldGuide, fit
 
 FOLDER = Path(__file__).parent / "data"
@@ -60,8 +60,8 @@ class Guides:
                 for prior in self.priors:
                     covered = prior == "ard" if "ard" in name.lower() else True
                     cell = {"guide": name, "prior": prior, "kappa": kappa, "num_steps": self.num_steps}
-                    if covered and not done(cell):
-                        keep(cell | self.cell(name, kappa, prior))
+                    if covered and not done(cell, FILE):
+                        keep(cell | self.cell(name, kappa, prior), FILE)
         if FILE.is_file():
             print(against_nuts(pd.read_csv(FILE)).to_string(index=False))
 
@@ -104,22 +104,6 @@ def against_nuts(table: pd.DataFrame) -> pd.DataFrame:
     joined = table.merge(nuts, on=["kappa", "prior"], suffixes=("", "_nuts"))
     near = (joined.order_parameter - joined.order_parameter_nuts).abs() < 0.05
     return joined.assign(met=near & ((joined.test_mse / joined.test_mse_nuts - 1).abs() < 0.15)).round(4)
-
-
-def done(cell: dict) -> bool:
-    """Whether the file has this cell."""
-    if not FILE.is_file():
-        return False
-    table = pd.read_csv(FILE)
-    return bool(np.all([table[name] == value for name, value in cell.items()], axis=0).any())
-
-
-def keep(row: dict) -> None:
-    """Add a row to the file."""
-    old = [pd.read_csv(FILE)] if FILE.is_file() else []
-    table = pd.concat([*old, pd.DataFrame([row])])
-    write_atomically(FILE, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
-    print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import tyro
 from numpyro.infer import NUTS
+from rows import done, keep
 
 from analysis import diagnose
 from analysis.cli.options import Names, Numbers, Problem
-from analysis.files import write_atomically
 from inference import sample
 from inference.starts import start_params
 
@@ -50,8 +49,8 @@ class Reference:
             for kappa in self.kappas:
                 for prior in self.priors:
                     cell = {"num_data": self.num_data, "kappa": kappa, "prior": prior, "seed": seed}
-                    if not done(cell):
-                        keep(cell | self.cell(kappa, prior, seed))
+                    if not done(cell, FILE):
+                        keep(cell | self.cell(kappa, prior, seed), FILE)
 
     def cell(self, kappa: float, prior: str, seed: int) -> dict:
         """One posterior."""
@@ -91,22 +90,6 @@ class Reference:
             "ess_min": diagnosis.ess_min,
             "seconds": tree.attrs["wall_time_s"],
         }
-
-
-def done(cell: dict) -> bool:
-    """Whether the file has this cell."""
-    if not FILE.is_file():
-        return False
-    table = pd.read_csv(FILE)
-    return bool(np.all([table[name] == value for name, value in cell.items()], axis=0).any())
-
-
-def keep(row: dict) -> None:
-    """Add a row to the file."""
-    old = [pd.read_csv(FILE)] if FILE.is_file() else []
-    table = pd.concat([*old, pd.DataFrame([row])])
-    write_atomically(FILE, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
-    print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ import pandas as pd
 import tyro
 import xarray as xr
 from numpyro.infer import NUTS
+from rows import done, keep
 
 from analysis import diagnose, order_parameters
 from analysis.cli.options import Names, Problem
 from analysis.cli.output import show_table
-from analysis.files import write_atomically
 from analysis.schemes import default_sgld
 from inference import sample
 from models import Dataset, SparseParity, TwoLayerNetwork
@@ -67,13 +67,13 @@ class Benchmark:
             if not hasattr(declared, "centered"):
                 return
             declared = replace(declared, centered=True)
-        if not done(place):
+        if not done(place, FILE):
             problem = Problem()
             network = TwoLayerNetwork(problem.input_dim, problem.width, self.kappa, prior=declared)
             data = SparseParity(problem.input_dim, problem.degree).sample(
                 jax.random.key(self.seed), 300, 1000
             )
-            keep(place | measure(self.sample(network, data, scheme), data))
+            keep(place | measure(self.sample(network, data, scheme), data), FILE, PLACE)
 
     def sample(self, network: TwoLayerNetwork, data: Dataset, scheme: str) -> xr.DataTree:
         """Four chains from the prior."""
@@ -130,22 +130,6 @@ def inclusion(tree, inputs) -> np.ndarray:
         if "inclusion" in found
         else np.array([np.nan])
     )
-
-
-def done(place: dict) -> bool:
-    """Whether the file has this run."""
-    if not FILE.is_file():
-        return False
-    table = pd.read_csv(FILE)
-    return bool(np.all([table[name] == value for name, value in place.items()], axis=0).any())
-
-
-def keep(row: dict) -> None:
-    """Add a row to the file."""
-    old = [pd.read_csv(FILE)] if FILE.is_file() else []
-    table = pd.concat([*old, pd.DataFrame([row])]).sort_values(PLACE, kind="stable")
-    write_atomically(FILE, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
-    print({name: row[name] for name in [*PLACE, "order_parameter", "test_mse_draw", "r_hat_max"]}, flush=True)
 
 
 if __name__ == "__main__":

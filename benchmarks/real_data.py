@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import tyro
 import xarray as xr
+from rows import done, keep
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
@@ -35,7 +36,6 @@ from sklearn.linear_model import ARDRegression, LassoCV
 from analysis.cli.options import Names, Numbers, Problem
 from analysis.cli.output import show_table
 from analysis.diagnostics.feature_selection import input_scores
-from analysis.files import write_atomically
 from analysis.inclusion import has_inclusion, inclusion_probabilities
 from analysis.probes import add_probes, probe_scores
 from analysis.schemes import recommended_kernel, recommended_steps
@@ -325,22 +325,6 @@ def markdown(rows: pd.DataFrame) -> str:
             cells += ["–" if np.isnan(value) else f"{value:.2f}" for value in mean.iloc[1:]]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def done(cell: dict, file: Path) -> bool:
-    """Whether the file has this cell."""
-    if not file.is_file():
-        return False
-    table = pd.read_csv(file)
-    return bool(np.all([table[name] == value for name, value in cell.items()], axis=0).any())
-
-
-def keep(row: dict, file: Path) -> None:
-    """Add a row to the file."""
-    old = [pd.read_csv(file)] if file.is_file() else []
-    table = pd.concat([*old, pd.DataFrame([row])])
-    write_atomically(file, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
-    print({k: row.get(k) for k in ("data", "split", "method", "kappa", "mse", "auc", "seconds")}, flush=True)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def test_against_quadrature_on_a_grid(adaptive, changes):
 
 
 # One number of particles, moves and points in most tests: compiling the moves costs more than running them.
-QUICK = ParticleOptions(num_particles=512, num_settling=3, num_moves=4)
+QUICK = ParticleOptions(num_particles=512, num_settling=3, num_moves=4, num_sweeps=8)
 PARITY = SparseParity(8, 2, relevant=(1, 4))
 DATA = PARITY.sample(jax.random.key(0), 64, 200)
 

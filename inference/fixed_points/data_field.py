@@ -14,12 +14,12 @@ from inference.fixed_points.data_annealing import (
     Annealed,
     Annealing,
     ParticleOptions,
-    stages,
 )
 from inference.fixed_points.data_equations import Field, ParticleEquations, Population
 from inference.fixed_points.data_kernel import ParticleKernel
 from inference.fixed_points.data_point import DataFieldPoint, DataNetworkSampler
 from inference.fixed_points.data_problem import DataProblem, data_problem
+from inference.fixed_points.data_start import stages
 from inference.fixed_points.point import Branch, Precisions
 from inference.progress import ProgressCallback, progress_callback
 from models import Dataset, TwoLayerNetwork, WeightPrior, checks
