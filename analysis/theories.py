@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from inference.fixed_points import NNGP, AdaptiveKernel, BlockAdaptiveKernel, MeanField, MeanFieldARD
 from models import ARD, Isotropic, TwoLayerNetwork, checks
+from models.priors import has_weights_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Theory:
         """
         if network.prior.name in self.priors:
             return network
-        if not isinstance(network.prior, (Isotropic, ARD)):
+        if not has_weights_of(network.prior, Isotropic, ARD):
             raise ValueError(
                 f"prior must be isotropic or ard for the theories, got {type(network.prior).__name__}."
             )

@@ -8,7 +8,7 @@ from numpyro.infer import TraceMeanField_ELBO
 from numpyro.infer.elbo import ELBO
 
 from models import ARD, TwoLayerNetwork
-from models.priors import expected_log_precision_gap
+from models.priors import expected_log_precision_gap, has_weights_of
 
 
 class ConjugateARDELBO(TraceMeanField_ELBO):
@@ -117,7 +117,7 @@ class TemperedELBO(ELBO):
 
 def check_centred(model) -> None:
     """Raise ``ValueError`` unless `model` is a network with the centred ARD prior."""
-    if not isinstance(model, TwoLayerNetwork) or not isinstance(model.prior, ARD):
+    if not isinstance(model, TwoLayerNetwork) or not has_weights_of(model.prior, ARD):
         raise ValueError(
             "ConjugateARDELBO covers a TwoLayerNetwork with the prior ARD(centered=True); "
             "use TraceMeanField_ELBO for other models."

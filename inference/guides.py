@@ -17,6 +17,7 @@ from inference.elbo import ConjugateARDELBO
 from inference.latent_sites import LatentSites
 from inference.tracing import TRACE_LOCK
 from models import ARD, TwoLayerNetwork, checks
+from models.priors import has_weights_of
 
 _BATCH = 8  # draws completed at once by sample_posterior: bounds its memory
 
@@ -226,7 +227,7 @@ class MeanFieldARDGuide(MeanFieldGuide):
 
     def _bind(self, model):
         if model is not None:
-            if not isinstance(model, TwoLayerNetwork) or not isinstance(model.prior, ARD):
+            if not isinstance(model, TwoLayerNetwork) or not has_weights_of(model.prior, ARD):
                 kind = model.prior if isinstance(model, TwoLayerNetwork) else model
                 raise ValueError(
                     "MeanFieldARDGuide covers a TwoLayerNetwork with the prior ARD(...), "

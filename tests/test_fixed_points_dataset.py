@@ -24,7 +24,7 @@ from inference.fixed_points.data_umbrella import Umbrella, resample
 from inference.fixed_points.kernels import nngp_kernel, nngp_variance
 from inference.fixed_points.nngp import hidden_activation
 from inference.fixed_points.particles import Target, evaluate, move
-from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork, WeightPrior
+from models import ARD, Dataset, GroupedARD, Isotropic, SparseParity, TwoLayerNetwork, WeightPrior
 
 
 def regression(input_dim, num_data=12, seed=1):
@@ -253,6 +253,41 @@ def test_adaptive_kernel_averaged_over_data_sets(prior, kappa):
     # Beside the scatter: the Gaussian replacement, and the self-averaging that the closed form assumes.
     assert abs(mean[0] - limit.order_parameter) < 3 * error[0] + 0.05
     assert abs(mean[1] - limit.test_mse) < 3 * error[1] + 0.06
+
+
+def test_groups_share_a_precision_and_without_groups_it_is_ard():
+    grouped, ard = (
+        AdaptiveKernel().solve(network(prior=prior, kappa=0.08), DATA, options=QUICK)
+        for prior in (GroupedARD(), ARD())
+    )
+    np.testing.assert_allclose(grouped.predictions, ard.predictions, rtol=1e-5)
+    np.testing.assert_allclose(grouped.input_precisions, ard.input_precisions, rtol=1e-5)
+    prior = GroupedARD(groups=((0, 3), (1, 2)))
+    point = AdaptiveKernel().solve(network(prior=prior, kappa=0.08), DATA, options=QUICK)
+    assert point.converged
+    rho, labels = point.input_precisions, np.array(prior.labels(len(point.input_precisions)))
+    for group in range(labels.max() + 1):
+        members = labels == group
+        shape = prior.shape + 0.5 * 32 * members.sum()
+        conjugate = shape / (prior.rate_for(len(rho)) + 0.5 * 32 * point.second_moment[members].sum())
+        np.testing.assert_allclose(rho[members], conjugate, rtol=1e-3)
+    drawn = point.sample_networks(jax.random.key(0), 2000)["rho"]
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 3])
+    np.testing.assert_allclose(drawn.mean(axis=0), rho, rtol=0.05)
+
+
+class Wider(Isotropic):
+    def weights(self, width, input_dim):
+        return 2 * super().weights(width, input_dim)
+
+
+@pytest.mark.parametrize("theory", [NNGP(), MeanField(), AdaptiveKernel()])
+def test_a_subclass_with_other_weights_is_refused(theory):
+    net = network(prior=Wider())
+    with pytest.raises(ValueError, match="Wider"):
+        theory.solve(net, DATA)
+    with pytest.raises(ValueError, match=r"prior must be .*, got Wider"):
+        theory.solve(net, SparseParity(net.input_dim, 2))
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from functools import singledispatch
 
 import numpy as np
 
-from models import ARD, Isotropic, WeightPrior
+from models import ARD, GroupedARD, Isotropic, WeightPrior
+from models.priors import has_weights_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def precision_rule(prior: WeightPrior, width: int, input_dim: int) -> PrecisionR
     """The rule of a prior.
 
         isotropic: ρ_j = d/σ_w²,          ARD: ρ_j = (α0 + N/2)/(β0 + (N/2) E_p[w_j²])
+        grouped ARD: ρ_g = (α0 + N|g|/2)/(β0 + (N/2) Σ_{j∈g} E_p[w_j²])
 
     A prior of one's own whose weights are Gaussian given one precision per input joins with
     ``precision_rule.register(MyPrior)``. Source of the second: arXiv:2510.15174, from the conjugate Gamma posterior.
@@ -57,7 +59,19 @@ def precision_rule(prior: WeightPrior, width: int, input_dim: int) -> PrecisionR
     >>> rule.initial.tolist(), rule.update(np.array([0.5, 1.5])).tolist()
     ([2.0, 2.0], [2.0, 1.0])
     """
-    raise ValueError(
+    raise _no_rule(prior)
+
+
+def rule_of(prior: WeightPrior, width: int, input_dim: int) -> PrecisionRule:
+    """:func:`precision_rule`, refused to a subclass whose weights are not those of the class with the rule."""
+    owner = next((each for each in type(prior).__mro__ if each in precision_rule.registry), object)
+    if owner is not object and not has_weights_of(prior, owner):
+        raise _no_rule(prior)
+    return precision_rule(prior, width, input_dim)
+
+
+def _no_rule(prior: WeightPrior) -> ValueError:
+    return ValueError(
         f"prior {type(prior).__name__} has no precision rule; use models.Isotropic or models.ARD, or register one "
         "with precision_rule.register."
     )
@@ -66,6 +80,22 @@ def precision_rule(prior: WeightPrior, width: int, input_dim: int) -> PrecisionR
 @precision_rule.register
 def _(prior: Isotropic, width: int, input_dim: int) -> PrecisionRule:
     return PrecisionRule(np.full(input_dim, prior.precision(input_dim)))
+
+
+@precision_rule.register
+def _(prior: GroupedARD, width: int, input_dim: int) -> PrecisionRule:
+    labels = np.array(prior.labels(input_dim))
+    shape = float(prior.shape) + width / 2 * np.bincount(labels)
+    rate = float(prior.rate_for(input_dim))
+
+    def update(second_moment):
+        return (shape / (rate + width / 2 * np.bincount(labels, second_moment)))[labels]
+
+    def draw(rng, precisions, num_draws):
+        first = np.unique(labels, return_index=True)[1]
+        return rng.gamma(shape, precisions[first] / shape, (num_draws, len(shape)))[:, labels]
+
+    return PrecisionRule(np.full(input_dim, float(prior.shape) / rate), update, draw)
 
 
 @precision_rule.register

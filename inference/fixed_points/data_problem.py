@@ -7,9 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from inference.fixed_points.data_precisions import PrecisionRule, precision_rule
+from inference.fixed_points.data_precisions import PrecisionRule, rule_of
 from inference.fixed_points.kernels import COVARIANCES
 from models import Dataset, TwoLayerNetwork, WeightPrior
+from models.priors import has_weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +110,12 @@ def data_problem(
     """
     if not isinstance(network, TwoLayerNetwork):
         raise ValueError(f"network must be a models.TwoLayerNetwork, got {type(network).__name__}.")
-    if priors and not isinstance(network.prior, priors):
+    if priors and not has_weights_of(network.prior, *priors):
         names = " or ".join(f"models.{prior.__name__}" for prior in priors)
         raise ValueError(f"prior must be {names} for {theory}, got {type(network.prior).__name__}.")
     if data.input_dim != network.input_dim:
         raise ValueError(
             f"x must have input_dim={network.input_dim} columns to match the network, got {data.input_dim}."
         )
-    rule = precision_rule(network.prior, network.width, network.input_dim)
+    rule = rule_of(network.prior, network.width, network.input_dim)
     return DataProblem(network, data, adaptive, rule, float(network.kappa))

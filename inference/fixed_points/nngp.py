@@ -16,6 +16,7 @@ from inference.fixed_points.parity import parity_problem
 from inference.fixed_points.point import Branch, FixedPoint, Precisions
 from inference.fixed_points.spectrum import binary_spectrum, gaussian_spectrum, learning_curve
 from models import Dataset, Isotropic, SparseParity, TwoLayerNetwork, checks
+from models.priors import has_weights_of
 
 # As in models.network, in float64.
 _ACTIVATIONS = {
@@ -215,7 +216,7 @@ def hidden_activation(name: str, u: np.ndarray) -> np.ndarray:
 def _check_dataset(network: TwoLayerNetwork, data: Dataset) -> None:
     if not isinstance(network, TwoLayerNetwork):
         raise ValueError(f"network must be a models.TwoLayerNetwork, got {type(network).__name__}.")
-    if not isinstance(network.prior, Isotropic):
+    if not has_weights_of(network.prior, Isotropic):
         raise ValueError(
             f"prior must be models.Isotropic for NNGP, got {type(network.prior).__name__}: precisions shared by "
             "all neurons keep fluctuating at infinite width, and the limit is no Gaussian process."

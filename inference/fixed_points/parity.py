@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior
+from models.priors import has_weights_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def parity_problem(
         )
     if network.bias:
         raise ValueError(f"bias must be False: {theory} on population parity covers networks without biases.")
-    if not isinstance(network.prior, priors):
+    if not has_weights_of(network.prior, *priors):
         names = " or ".join(f"models.{prior.__name__}" for prior in priors)
         raise ValueError(f"prior must be {names} for {theory}, got {type(network.prior).__name__}.")
     if teacher.input_dim != network.input_dim:

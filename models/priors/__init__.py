@@ -8,7 +8,7 @@ True
 """
 
 from models.priors.ard import ARD, GroupedARD, NeuronARD, expected_log_precision_gap
-from models.priors.base import ScaleMixture, WeightPrior, input_plate, neuron_plate
+from models.priors.base import ScaleMixture, WeightPrior, has_weights_of, input_plate, neuron_plate
 from models.priors.dirichlet import DirichletScaleMixture
 from models.priors.horseshoe import RegularisedHorseshoe
 from models.priors.isotropic import Isotropic
@@ -32,6 +32,7 @@ __all__ = [
     "WeightPrior",
     "describe_prior",
     "expected_log_precision_gap",
+    "has_weights_of",
     "input_plate",
     "make_prior",
     "neuron_plate",

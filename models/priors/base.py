@@ -19,6 +19,23 @@ def neuron_plate(width: int):
     return numpyro.plate("neuron", width, dim=-2)
 
 
+def has_weights_of(prior: "WeightPrior", *classes: type["WeightPrior"]) -> bool:
+    """Whether `prior` is of one of these classes and declares its weights as that class does.
+
+    A theory or guide that knows the weights' density of a class knows nothing of a subclass that has another.
+
+    Examples
+    --------
+    >>> from models import ARD, Isotropic
+    >>> class Wide(Isotropic):
+    ...     def weights(self, width, input_dim):
+    ...         return 2 * super().weights(width, input_dim)
+    >>> has_weights_of(Isotropic(), Isotropic, ARD), has_weights_of(Wide(), Isotropic, ARD)
+    (True, False)
+    """
+    return any(isinstance(prior, each) and type(prior).weights is each.weights for each in classes)
+
+
 class WeightPrior:
     """Prior over the hidden weights w ∈ R^(N×d) of a two-layer network.
 

@@ -11,6 +11,7 @@ from inference.fixed_points.general.geometry import Geometry, ParityGeometry, Si
 from inference.fixed_points.general.nodes import Quadrature, quadrature
 from inference.fixed_points.general.rules import Rule
 from models import ARD, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior, checks
+from models.priors import has_weights_of
 
 _LARGEST_PARITY = 4
 
@@ -151,7 +152,7 @@ def general_problem(
 def _check(network, teacher, theory: str, priors: tuple[type[WeightPrior], ...]) -> None:
     if not isinstance(network, TwoLayerNetwork):
         raise ValueError(f"network must be a models.TwoLayerNetwork, got {type(network).__name__}.")
-    if not isinstance(network.prior, priors):
+    if not has_weights_of(network.prior, *priors):
         names = " or ".join(f"models.{prior.__name__}" for prior in priors)
         raise ValueError(f"prior must be {names} for {theory}, got {type(network.prior).__name__}.")
     d = network.input_dim
