@@ -1,5 +1,6 @@
 """How the posterior is reached: samplers, guides and fixed points. Imports only `models`."""
 
+from inference.annealing import annealed_start
 from inference.fitting import fit
 from inference.guides import MeanFieldARDGuide, MeanFieldGuide
 from inference.guides_collapsed import CollapsedGuide
@@ -8,7 +9,7 @@ from inference.psgld import PSGLD
 from inference.sampling import sample
 from inference.schedules import Cyclical, PolynomialDecay, ThenConstant
 from inference.sgld import SGLD, DivergenceError
-from inference.tempering import ParallelTempering, annealed_start
+from inference.tempering import ParallelTempering
 from inference.underdamped import SGHMC, UnderdampedLangevin
 
 __all__ = [

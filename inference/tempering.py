@@ -1,13 +1,7 @@
-"""Tempering in κ: chains that start at a large, prior-like noise, or that exchange places with chains there.
-
-The likelihood depends on κ as exp(-SSE/(2κ²P)), up to a constant, so that the posterior at κ is the one at κ₀ with
-its likelihood raised to the power β = (κ₀/κ)². Both methods temper any NumPyro model by this power of its
-observed sites; the powers are arguments of one compiled program, where a network per κ would need one each.
-"""
+"""Parallel tempering in κ: chains that exchange places with chains at a larger noise."""
 
 from collections import namedtuple
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -17,132 +11,11 @@ import numpy as np
 from jax import random
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import potential_energy
-from numpyro.primitives import Messenger
 from numpyro.util import is_prng_key
 
 from inference.langevin import LangevinKernel, raise_divergence, raise_where
-from inference.problem import check_problem
-from inference.starts import start_params
-from inference.tracing import TRACE_LOCK
-from models import Dataset, TwoLayerNetwork, checks
-
-
-class _PowerOfLikelihood(Messenger):
-    def __init__(self, fn: Callable, power):
-        super().__init__(fn)
-        self.power = power
-
-    def process_message(self, msg):
-        if msg["type"] == "sample" and msg["is_observed"]:
-            msg["scale"] = self.power if msg["scale"] is None else self.power * msg["scale"]
-
-
-@dataclass(frozen=True)
-class Tempered:
-    """`model` with its likelihood raised to a power, the first argument: prior · likelihood^β."""
-
-    model: Callable
-
-    def __call__(self, power, *args, **kwargs):
-        return _PowerOfLikelihood(self.model, power)(*args, **kwargs)
-
-
-def annealed_start(
-    network: TwoLayerNetwork,
-    data: Dataset,
-    kernel: LangevinKernel,
-    key: jax.Array,
-    *,
-    kappa_start: float,
-    num_chains: int = 4,
-    num_levels: int = 20,
-    steps_per_level: int = 100,
-    step_growth: float = 0.0,
-    start: str = "prior",
-) -> dict:
-    """Initial values for :func:`inference.sample` from chains whose κ falls to that of `network`.
-
-        κ_l = κ_start (κ/κ_start)^(l/(L-1)),      l = 0, …, L-1
-
-    with `steps_per_level` steps of `kernel` at each (simulated annealing; Kirkpatrick, Gelatt and Vecchi,
-    *Optimization by simulated annealing*, 1983). A start, not a sample: how much of each mode it finds depends on
-    the speed, so that the chains still have to be judged, also against those from other starts.
-
-    Parameters
-    ----------
-    network, data, key, num_chains, start
-        As for :func:`inference.sample`.
-    kernel
-        A Langevin kernel without a model; it gets the full batch, and an adapting one adapts throughout.
-    kappa_start
-        κ_start ≥ κ of the network; of the order of the targets' size, the likelihood hardly matters.
-    num_levels, steps_per_level
-        L ≥ 2, and steps ≥ 1.
-    step_growth
-        p ≥ 0: the step size is ε (κ_l/κ)^p. With p = 2 it grows as the likelihood's curvature falls; the
-        prior's does not fall. For an underdamped kernel the like is p = 1. No effect where the kernel adapts ε.
-
-    Returns
-    -------
-    dict
-        Unconstrained values of every site with the chains leading: the ``init_params`` of ``sample``.
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range.
-    DivergenceError
-        When a chain leaves the finite numbers.
-
-    Examples
-    --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import SGLD, annealed_start
-    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
-    >>> start = annealed_start(network, data, SGLD(step_size=1e-3), jax.random.key(1), kappa_start=3.0)
-    >>> start["w"].shape
-    (4, 16, 6)
-    """
-    check_problem(network, data)
-    _check_kernel(kernel)
-    for name, value, least in (
-        ("num_chains", num_chains, 1),
-        ("num_levels", num_levels, 2),
-        ("steps_per_level", steps_per_level, 1),
-    ):
-        checks.whole(name, value, least)
-    checks.positive("kappa_start", kappa_start)
-    if kappa_start < network.kappa:
-        raise ValueError(
-            f"kappa_start must be at least the network's kappa={network.kappa!r}, got {kappa_start!r}."
-        )
-    checks.finite("step_growth", step_growth)
-    kernel = kernel.bind(Tempered(network))
-    key_start, key_chains = random.split(key)
-    init_params = start_params(network, data, key_start, num_chains, start)
-    args = (jnp.asarray(data.x), jnp.asarray(data.y))
-    kappas = np.geomspace(kappa_start, network.kappa, num_levels)
-
-    def level(state, ratio):
-        at_level = _with_growth(kernel, ratio**step_growth)
-        tempered = (ratio**-2, *args)
-        state = kernel.refresh(state, tempered, {})
-        step = lambda _, state: at_level.step(state, tempered)  # noqa: E731
-        return jax.lax.fori_loop(0, steps_per_level, step, state), None
-
-    with TRACE_LOCK:
-        keys = random.split(key_chains, num_chains)
-        state = kernel.init(keys, num_levels * steps_per_level, init_params, (1.0, *args))
-        ratios = jnp.asarray(kappas / network.kappa, jnp.float32)
-        program = jax.jit(lambda state: jax.lax.scan(level, state, ratios)[0]).lower(state).compile()
-    state = program(state)
-    if bool(state.diverging.any()):
-        worst = int(jnp.argmax(state.diverging))
-        raise_divergence(state.i[worst], state.step_size[worst], type(kernel).__name__)
-    return state.z
-
+from inference.tempered import Tempered, check_temperable, with_growth
+from models import checks
 
 TemperingState = namedtuple(
     "TemperingState",
@@ -189,7 +62,8 @@ class ParallelTempering(MCMCKernel):
 
     E the minus log likelihood at κ₀: for a network (1/2κ_i² - 1/2κ_j²)(SSE_i - SSE_j)/P, the normalising constants
     having cancelled. Every replica keeps its own law; the draws are those of the first κ. A biased kernel (SGLD)
-    brings its bias at each κ with it.
+    brings its bias at each κ with it. On a collapsed network E is minus the log evidence at κ₀, and replica i follows
+    prior · evidence(κ₀)^β, which is not the collapsed posterior at κ_i: its κ only names the level.
 
     **References:**
 
@@ -241,7 +115,7 @@ class ParallelTempering(MCMCKernel):
         steps_per_swap: int = 10,
         step_growth: float = 0.0,
     ):
-        _check_kernel(kernel)
+        check_temperable(kernel)
         self.kappas = tuple(float(k) for k in checks.finite_array("kappas", kappas, 1))
         if len(self.kappas) < 2 or self.kappas[0] <= 0 or (np.diff(self.kappas) <= 0).any():
             raise ValueError(f"kappas must be two or more increasing positive numbers, got {self.kappas}.")
@@ -359,7 +233,7 @@ class ParallelTempering(MCMCKernel):
 
     def _step_one(self, state, model_args, model_kwargs):
         def advance(replica, power, factor):
-            kernel = _with_growth(self._replicas, factor)
+            kernel = with_growth(self._replicas, factor)
             step = lambda _, replica: kernel.step(replica, (power, *model_args), model_kwargs)  # noqa: E731
             return jax.lax.fori_loop(0, self._steps, step, replica)
 
@@ -398,15 +272,3 @@ class ParallelTempering(MCMCKernel):
             num_steps=state.num_steps,
             rng_key=rng_key,
         )
-
-
-def _check_kernel(kernel) -> None:
-    if not isinstance(kernel, LangevinKernel):
-        raise ValueError(
-            f"kernel must be a Langevin kernel such as SGLD(step_size=1e-3), got {type(kernel).__name__}."
-        )
-
-
-def _with_growth(kernel: LangevinKernel, factor) -> LangevinKernel:
-    """`kernel` with its step sizes multiplied by `factor`."""
-    return kernel.with_step_size(lambda i: factor * kernel._step_size_at(i))

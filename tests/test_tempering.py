@@ -14,7 +14,7 @@ from numpyro.infer import MCMC, NUTS
 from numpyro.infer.util import potential_energy
 
 from inference import MALA, SGLD, DivergenceError, ParallelTempering, annealed_start, sample
-from inference.tempering import Tempered
+from inference.tempered import Tempered
 
 SEED = 0
 
