@@ -34,7 +34,8 @@ class LatentSites:
         # The sites sit at the origin of unconstrained space: only supports and shapes are wanted of them, and
         # sampling would slow every step of the compiled program, and its compilation more.
         traced = self._trace(substitute(model, substitute_fn=_origin), 0)
-        self.plate_sizes = {n: s["args"][0] for n, s in traced.items() if s["type"] == "plate"}
+        # A model may count with NumPy's integers, which `periodic_repeat` refuses.
+        self.plate_sizes = {n: int(s["args"][0]) for n, s in traced.items() if s["type"] == "plate"}
         self.sites = {n: s for n, s in traced.items() if _is_latent(s) and (names is None or n in names)}
 
     def start(self, name: str):

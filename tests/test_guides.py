@@ -17,6 +17,7 @@ from scipy.special import digamma
 from inference.elbo import ConjugateARDELBO
 from inference.guides import MeanFieldARDGuide, MeanFieldGuide
 from models import ARD, Isotropic, SparseParity, TwoLayerNetwork, WeightPrior, input_plate, neuron_plate
+from models.priors import PRIORS
 
 DATA = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
 NETWORK = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
@@ -168,6 +169,26 @@ def test_guide_takes_a_prior_of_the_user():
     assert np.all((draws["share"] > 0.5) & (draws["share"] < 1.5))
     weights = draws["tau"][:, None, None] * jnp.sqrt(draws["share"])[:, None] * draws["direction"]
     np.testing.assert_allclose(draws["w"], weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_guide_draws_every_prior_of_the_zoo(name):
+    network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=PRIORS[name]())
+    drawn = trace(seed(MeanFieldGuide(network), 0)).get_trace(DATA.x, DATA.y)
+    model = trace(substitute(seed(network, 0), data={n: s["value"] for n, s in drawn.items()}))
+    for site, values in model.get_trace(DATA.x, DATA.y).items():
+        if values["type"] == "sample" and not values["is_observed"]:
+            assert drawn[site]["value"].shape == values["value"].shape
+            assert np.isfinite(values["fn"].log_prob(values["value"])).all()
+
+
+@pytest.mark.parametrize("integer", [int, np.int64])
+def test_plates_may_be_counted_by_any_integer(integer):
+    def model():
+        with numpyro.plate("group", integer(3)):
+            numpyro.sample("z", dist.Normal(0.0, 1.0))
+
+    assert trace(seed(MeanFieldGuide(model), 0)).get_trace()["z"]["value"].shape == (3,)
 
 
 def test_guide_covers_a_simplex():

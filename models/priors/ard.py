@@ -216,7 +216,7 @@ class GroupedARD(_GammaPrecisions, ScaleMixture):
     def scales(self, width: int, input_dim: int) -> jax.Array:
         """Site ``rho_group`` (group), and ``rho`` (input) recorded; s = 1/√ρ."""
         labels = np.array(self.labels(input_dim))
-        with numpyro.plate("group", labels.max() + 1, dim=-1):
+        with numpyro.plate("group", int(labels.max()) + 1, dim=-1):
             by_group = numpyro.sample("rho_group", dist.Gamma(self.shape, self.rate_for(input_dim)))
         rho = by_group[labels]
         record_precision(rho, input_dim)
