@@ -1,5 +1,6 @@
 """Learning curves of sampled networks with the theories over them, and their phase diagram beside a theory's."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -29,6 +30,7 @@ _QUANTITIES = {
 _ONSET = "#FF4D4D"
 # Markers of the authors' points by their scheme, and the prior whose colour they take.
 _REFERENCE = {"SGLD": ("*", "isotropic"), "MF": ("x", "isotropic"), "MF-ARD": ("+", "ard")}
+_LABEL = 0.14  # width of a label as a share of a column
 
 
 def plot_learning_curve(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Figure:
@@ -65,7 +67,7 @@ def plot_learning_curve(table: pd.DataFrame, reference: pd.DataFrame | None = No
     figure.legend(
         handles=_legend(networks, theories, reference),
         loc="outside lower center",
-        ncols=4,
+        ncols=min(4, int(figure.get_figwidth() / 2)),
         frameon=False,
         fontsize=8,
     )
@@ -133,7 +135,7 @@ def _reference_marks(axes, part: pd.DataFrame, quantity: str) -> None:
 def _log_ticks(row, sizes: list[float]) -> None:
     for axes in row:
         if len(sizes) <= 8:  # the networks' own, of which decades would name one or two
-            axes.set_xticks(sizes)
+            axes.set_xticks(_apart(sizes, *axes.get_xlim()))
             axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -142,6 +144,15 @@ def _log_ticks(row, sizes: list[float]) -> None:
         ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low <= t <= high]
         row[0].set_yticks(ticks, [f"{t:g}" for t in ticks])
         row[0].yaxis.set_minor_formatter(NullFormatter())
+
+
+def _apart(sizes: list[float], low: float, high: float) -> list[float]:
+    """Those of `sizes` whose labels do not touch on a logarithmic axis from `low` to `high`."""
+    kept = sizes[:1]
+    for size in sizes[1:]:
+        if math.log(size / kept[-1]) > _LABEL * math.log(high / low):
+            kept.append(size)
+    return kept
 
 
 def _legend(networks: pd.DataFrame, theories: pd.DataFrame, reference) -> list[Line2D]:
