@@ -29,12 +29,14 @@ _CHECK_STATES = {
 
 
 def result_of(tree: xr.DataTree, verdict: Verdict, row: dict | None) -> SchemeResult:
+    """A result with its row: the one given, or that of its draws."""
     # A row that was given for a theory holds the figures of its fixed point, which stand for the point in figures.
     point = row if row is not None and "theory" in json.loads(tree.attrs["settings"]) else None
     return SchemeResult(tree, point, verdict.diagnosis, row or row_of(tree, verdict.diagnosis))
 
 
 def grouped(trees: Mapping[str, xr.DataTree], alike) -> list[list[str]]:
+    """Labels in groups of results that are alike, in the order of their first ones."""
     groups: list[list[str]] = []
     for label, tree in trees.items():
         for group in groups:
@@ -55,6 +57,7 @@ def same_problem(first: xr.DataTree, second: xr.DataTree) -> bool:
 
 
 def problem_section(results: Mapping[str, SchemeResult]) -> dict:
+    """What was declared, and the figures that compare all results of one problem."""
     tree = next(iter(results.values())).tree
     network, constant = network_of(tree), tree["constant_data"]
     kappas = dict.fromkeys(r.row["kappa"] for r in results.values())
@@ -77,6 +80,7 @@ def problem_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn) -> dict:
+    """Verdicts, distances and figures of the results of one posterior; ``drawn(label)`` after each card."""
     tree = next(iter(trees.values()))
     network, own = network_of(tree), {label: verdicts[label] for label in trees}
     tables = distances_by_problem(trees)
@@ -141,6 +145,7 @@ def _settings(tree: xr.DataTree) -> dict:
 
 
 def comparison_section(results: Mapping[str, SchemeResult]) -> dict:
+    """The table of all results, labelled where a label says more than the scheme does."""
     frame = pd.DataFrame([r.row for r in results.values()], columns=list(COLUMNS))
     if any(label != result.label for label, result in results.items()):
         frame.insert(0, "result", list(results))
@@ -148,6 +153,7 @@ def comparison_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def exactness(results: Mapping[str, SchemeResult], rows: Mapping[str, dict]) -> str:
+    """Whether the figures of theories are those of their fixed points or of their draws; empty without theories."""
     theories = {n for n, r in results.items() if "theory" in json.loads(r.tree.attrs["settings"])}
     if not theories - set(rows):
         return "Figures of a theory are those of its fixed point." if theories else ""
@@ -170,6 +176,7 @@ def unchecked(verdicts: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
 
 
 def shown_table(frame: pd.DataFrame, names: Mapping[str, str], columns=None) -> dict:
+    """Headings and shown values of some columns, by the names of `names`."""
     shown = frame[list(names if columns is None else columns)]
     columns = [
         {"text": names.get(name, name), "numeric": pd.api.types.is_numeric_dtype(shown[name])}
@@ -179,6 +186,7 @@ def shown_table(frame: pd.DataFrame, names: Mapping[str, str], columns=None) -> 
 
 
 def shown_facts(facts: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Names and values as text; a dash for None."""
     # A whole number here is a setting, not a figure of a table, and "16" reads better than "16.000".
     return [(name, "–" if value is None else str(value)) for name, value in facts.items()]
 
@@ -188,12 +196,15 @@ def _number(value: float | None) -> str:
 
 
 def network_of(tree: xr.DataTree) -> dict:
+    """The network that a result is of, as it was declared."""
     return json.loads(tree.attrs["network"])
 
 
 def versions_of(tree: xr.DataTree) -> str:
+    """Packages and versions that a result was computed with."""
     return ", ".join(f"{name} {v}" for name, v in json.loads(tree.attrs["versions"]).items())
 
 
 def counted(number: int, noun: str) -> str:
+    """A number with its noun in the right number."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -23,7 +23,7 @@ from inference.fixed_points import (
 from inference.fixed_points.data_umbrella import Umbrella, resample
 from inference.fixed_points.kernels import nngp_kernel, nngp_variance
 from inference.fixed_points.nngp import hidden_activation
-from inference.fixed_points.particles import Target, evaluate, move
+from inference.fixed_points.particles import Target, _flip, evaluate, move
 from models import ARD, Dataset, GroupedARD, Isotropic, SparseParity, TwoLayerNetwork, WeightPrior
 
 
@@ -505,6 +505,31 @@ def test_each_move_leaves_the_density_invariant(adaptive, steps):
         values = function(z)
         error = values.std(ddof=1) / math.sqrt(len(values))
         assert abs(values.mean() - p @ function(grid)) < 4.5 * error
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_a_flip_leaves_the_density_invariant_and_stays_above_the_floor(adaptive):
+    """From exact draws, whose energy and signs a flip that is always taken would change."""
+    target = a_target(adaptive, 1.0)
+    axis = np.linspace(-6, 6, 161)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    state = jax.jit(evaluate, static_argnums=0)("relu", target, jnp.asarray(grid, jnp.float32))
+    log_density = np.asarray(state.log_density, float)
+    p = np.exp(log_density - log_density.max())
+    p /= p.sum()
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(grid), 20_000, p=p)
+    drawn = jax.tree.map(lambda leaf: leaf[chosen], state)
+    flip = jax.jit(_flip, static_argnums=0)
+    moved = flip("relu", target, jax.random.key(0), drawn, -jnp.inf)
+    assert 0.05 < np.mean(np.any(moved.z != drawn.z, axis=1)) < 0.95
+    np.testing.assert_array_equal(np.abs(moved.z), np.abs(drawn.z))
+    for values, exact in ((moved.energy, p @ np.asarray(state.energy)), (moved.z[:, 0], p @ grid[:, 0])):
+        values = np.asarray(values, float)
+        assert abs(values.mean() - exact) < 4.5 * values.std() / math.sqrt(len(values))
+    upper = jax.tree.map(lambda leaf: leaf[np.argsort(drawn.energy)[10_000:]], drawn)
+    floor = upper.energy.min()
+    assert flip("relu", target, jax.random.key(1), upper, floor).energy.min() >= floor
 
 
 def test_the_umbrella_is_flat_above_the_bulk():
