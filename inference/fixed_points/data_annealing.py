@@ -200,7 +200,8 @@ class Annealing:
 
         One population is a few times P, so that its own Ā would be near singular where κ²P is small. With
         p_new(w) from the solution the average moves along, K ← K + N c Σ_i (p_new,i - p_i) φ_i φ_iᵀ: it lags behind
-        by what the particles have not followed yet, and not by the change of the field.
+        by what the particles have not followed yet, and not by the change of the field. A change of ρ it takes up
+        from the particles alone, within a few updates.
         """
         adaptive = self.problem.adaptive
         target = p if adaptive else p * equations.gain
