@@ -79,7 +79,7 @@ def test_error_estimate_is_honest(input_dim, degree, width, kappa):
     network = TwoLayerNetwork(input_dim=input_dim, width=width, kappa=kappa)
     teacher = SparseParity(input_dim, degree)
     point = MeanField().solve(network, teacher)
-    resolution = Resolution(128 if degree == 4 else 64, 1.0)
+    resolution = Resolution(128 if degree == 4 else 64, (0.7, 1.0))
     fine = [direction_nodes.__wrapped__(degree, input_dim, 1000 + r, resolution) for r in range(4)]
     problem = parity_problem(network, teacher, "MeanField", Isotropic)
     root = solve_order_parameter(problem, input_dim, input_dim, fine, point.order_parameter, 1e-9)

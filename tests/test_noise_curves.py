@@ -8,10 +8,12 @@ from straightforward import Nodes
 from straightforward import solve as solve_straightforward
 
 from inference.fixed_points import AdaptiveKernel, MeanField, MeanFieldARD, NoiseCurve
+from inference.fixed_points.continuation import CurvePoint
 from inference.fixed_points.directions import default_resolution, direction_nodes
 from inference.fixed_points.equations import PrecisionPrior
 from inference.fixed_points.mean_field_noise import NoiseEquations
 from inference.fixed_points.parity import ParityProblem
+from inference.fixed_points.polished_curve import Knot, polish
 from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
 
 # Theory of the two transitions at k = 2, N = 512: m = 0.1 of MF, and the fold in which MF-ARD's aligned branch ends.
@@ -115,6 +117,43 @@ def test_one_curve_serves_every_number_of_data():
     assert onsets[2] == pytest.approx(onsets[3], rel=1e-3)
     # At few data the ridge that regularises is the data's: m stays low however small the noise.
     assert curves[0].reached(0.03).order_parameter < curves[1].reached(0.03).order_parameter
+
+
+@pytest.mark.parametrize("width", [8192, pytest.param(30_000, marks=pytest.mark.slow)])
+def test_a_fold_at_a_tiny_order_parameter(width):
+    # Log m turns there within a thousandth in log κ, and the node sets' curves are far from parallel.
+    network = TwoLayerNetwork(35, width, 1.0, prior=ARD())
+    lower, upper = MeanFieldARD().noise_curve(network, SparseParity(35, 4), 0.003).folds()
+    assert 0 < lower.order_parameter < 2e-3
+    for side, count in ((0.99, 1), (1.01, 3)):
+        near = TwoLayerNetwork(35, width, side * lower.kappa, prior=ARD())
+        assert len(MeanFieldARD().solve(near, SparseParity(35, 4)).branches) == count
+    assert upper.kappa > 3 * lower.kappa
+
+
+def test_points_that_do_not_settle_or_overtake_are_left_out():
+    # An arc of a circle; the second node set's is 1 % larger. At one point Newton is thrown far away.
+    angles = np.linspace(0.1, 1.4, 14)
+    angles[5] = 0.83  # beyond the two that follow
+    points = [
+        CurvePoint(np.array([math.cos(a)]), math.sin(a), np.array([-math.sin(a), math.cos(a)]))
+        for a in angles
+    ]
+
+    def evaluate(theta, log_kappa):
+        x = float(theta[0])
+        own = np.array([[x**2 + log_kappa**2 - r**2] for r in (1.0, 1.01)])
+        wild = abs(math.atan2(log_kappa, x) - angles[10]) < 1e-2
+        value = own.mean(axis=0) + (50.0 if wild else 0.0)
+        return Knot(value, np.array([[2 * x]]), np.array([2 * log_kappa]), own, np.array([x]))
+
+    curve = polish(points, evaluate)
+    radius = math.sqrt((1 + 1.01**2) / 2)
+    assert len(curve.y) == 24 * 10 + 1  # of 14 points, one is wild and two are behind another
+    np.testing.assert_allclose(np.linalg.norm(curve.y, axis=1), radius, atol=1e-4)
+    assert (np.diff(curve.y[:, -1]) > 0).all()
+    np.testing.assert_allclose(np.linalg.norm(curve.replicates[0], axis=1), 1.0, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(curve.replicates[1], axis=1), 1.01, atol=1e-4)
 
 
 def test_noise_derivative_of_the_mean_field_equations():

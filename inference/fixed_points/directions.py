@@ -37,15 +37,16 @@ class Resolution:
     ----------
     num_deviations
         Sobol points over ω and the two shifts; a power of 2.
-    step
-        Steps of log λ in units of 1/√(2(k-1)), capped at 0.5, and of log r in units of 1/√(2(d-k)), capped at
-        0.25: the units are the widths of log λ in a Gaussian cusp and of log s under a Gaussian.
+    steps
+        Steps of log λ in units of 1/√(2(k-1)), at most 0.7, and of log r in units of 1/√(2(d-k)), at most 0.5: the
+        units are the widths of log λ in a Gaussian cusp and of log s under a Gaussian. The latter can be longer than
+        a width since the rule's shift differs from one Sobol point to the next.
     coarse_radius
         Whether fewer nodes over the radius will do, see :func:`inference.fixed_points.radial.radial_offsets`.
     """
 
     num_deviations: int
-    step: float = 1.2
+    steps: tuple[float, float]
     coarse_radius: bool = False
 
 
@@ -62,10 +63,10 @@ def default_resolution(degree: int, coarse: bool = False, refinement: int = 1) -
         This many times the Sobol points of the fine sets; a power of 2.
     """
     # With k > 2 the deviations limit the accuracy, and the steps need not be as fine.
-    step = 1.2 if degree == 2 else 1.5
+    steps = (0.7, 2.0) if degree == 2 else (1.7, 3.2)
     if coarse:
-        return Resolution({2: 4, 4: 8}.get(degree, 16), step, coarse_radius=True)
-    return Resolution(refinement * {2: 8, 4: 64}.get(degree, 128), step)
+        return Resolution({2: 4, 4: 8}.get(degree, 16), steps, coarse_radius=True)
+    return Resolution(refinement * {2: 8, 4: 64}.get(degree, 128), steps)
 
 
 def check_refinement(refinement: int) -> None:
@@ -95,8 +96,8 @@ class Grid:
     def build(cls, degree: int, input_dim: int, resolution: Resolution) -> Grid:
         """Rules that reach out until what is left of the measure is below 1e-7."""
         rest = input_dim - degree
-        x_step = min(resolution.step / math.sqrt(2 * (degree - 1)), 0.5)
-        z_step = min(resolution.step / math.sqrt(2 * rest), 0.25)
+        x_step = min(resolution.steps[0] / math.sqrt(2 * (degree - 1)), 0.7)
+        z_step = min(resolution.steps[1] / math.sqrt(2 * rest), 0.5)
         # The measure falls as ξ^(k-1) towards the aligned corner and as 1-ξ towards the other end; as r^(d-k)
         # towards 0 and as r^(-k) towards infinity.
         x = _rule(_DEVIATION_INTERVAL, degree - 1, 1, x_step)

@@ -2,8 +2,8 @@
 
 The curve comes from :mod:`inference.fixed_points.continuation` on one coarse node set. Points are added until the
 cubics between them are solutions too. Every point then moves to the curve of all node sets together by Newton steps
-normal to the curve; the curve of each single node set lies one more such step away. Beyond the paper
-(arXiv:2510.15174).
+normal to that curve; the curve of each single node set lies one more such step away. Points whose steps do not
+settle, or that overtake each other, are left out. Beyond the paper (arXiv:2510.15174).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from inference.fixed_points.continuation import (
 
 _INTERPOLATED = 2e-4  # largest error of the cubics between points, in any unknown
 _ROUNDS = 3
-_SETTLED = 1e-2  # a Newton step of this length leaves its square
-_CORRECTIONS = 4
+_SETTLED = 1e-3  # a Newton step of this length leaves its square, times a curvature of up to 50
+_CORRECTIONS = 8
+_FARTHEST = 1.0  # a correction longer than this does not lead back to the curve
 _WORKERS = 2  # NumPy computes outside the interpreter's lock
 
 
@@ -122,17 +123,22 @@ def polish(
         found, ahead = [], np.zeros_like(points[0].y)
         for point in part:
             # The way from the coarse curve changes slowly along it: the last point's brings this one close.
-            y = point.y + ahead
+            y, tangent = point.y + ahead, point.tangent
             for count in range(1, _CORRECTIONS + 1):  # noqa: B007
                 knot = evaluate(y[:-1], float(y[-1]))
+                # Normal to this curve, not to the coarse one: next to a fold they can be far from parallel.
+                tangent = tangent_of(knot.jacobian, knot.noise, tangent)
                 right = np.column_stack([-knot.value, -knot.own.T])
-                steps = normal_step(knot.jacobian, knot.noise, right, point.tangent)
-                y = y + steps[:, 0]
-                if np.abs(steps[:, 0]).max() < _SETTLED:
+                steps = normal_step(knot.jacobian, knot.noise, right, tangent)
+                longest = np.abs(steps[:, 0]).max()
+                if longest > _FARTHEST:
                     break
-            tangent = tangent_of(knot.jacobian, knot.noise, point.tangent)
-            found.append((y, tangent, (steps[:, 1:] - steps[:, :1]).T, knot.extra, count))
-            ahead = y - point.y
+                y = y + steps[:, 0]
+                if longest < _SETTLED:
+                    break
+            settled = longest < _SETTLED
+            found.append((settled, y, tangent, (steps[:, 1:] - steps[:, :1]).T, knot.extra, count))
+            ahead = y - point.y if settled else np.zeros_like(y)
         return found
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -140,9 +146,21 @@ def polish(
             points[i * len(points) // _WORKERS : (i + 1) * len(points) // _WORKERS] for i in range(_WORKERS)
         ]
         parts = [knot for half in pool.map(moved, halves) for knot in half]
-    y, tangents, shifts, extra, counts = (np.array(part) for part in zip(*parts, strict=True))
+    settled, y, tangents, shifts, extra, counts = (np.array(part) for part in zip(*parts, strict=True))
+    kept = in_order(y, tangents, settled)
+    y, tangents, shifts, extra = (values[kept] for values in (y, tangents, shifts, extra))
     length = chord_length(y)
     fine = between(length, per_interval)
     dense = CubicHermiteSpline(length, y, tangents)(fine)
     offsets = np.moveaxis(PchipInterpolator(length, shifts)(fine), 0, 1)
     return PolishedCurve(dense, dense + offsets, PchipInterpolator(length, extra)(fine), int(counts.sum()))
+
+
+def in_order(y: np.ndarray, tangents: np.ndarray, settled: np.ndarray) -> np.ndarray:
+    """Indices of the `settled` points of a curve that lie ahead of the one before, along the tangents of both."""
+    kept = []
+    for i in np.flatnonzero(settled):
+        way = y[i] - y[kept[-1]] if kept else None
+        if way is None or (way @ tangents[i] > 0 and way @ tangents[kept[-1]] > 0):
+            kept.append(i)
+    return np.array(kept)
