@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -189,7 +188,7 @@ def test_jacobian_is_the_derivative(degree, prior, num_data):
     problem = parity_problem(network, SparseParity(16, degree), "AdaptiveKernel", Isotropic, ARD)
     equations = AdaptiveKernel()._equations(network, problem, num_data)
     # The derivative of an average, not of the rule that moves with θ: as good as the rule.
-    resolution = replace(default_resolution(degree, coarse=True), coarse_radius=False)
+    resolution = default_resolution(degree, coarse=True)
     nodes = [mode_nodes(degree, 16, 0, resolution, 4)]
     rng = np.random.default_rng(0)
     state = KernelState(0.05 / equations.modes.multiplicities, 0.1, 0.004, 9.0, 14.0)

@@ -1,7 +1,6 @@
 """MeanFieldARD on population parity: published values, branches and folds, limits."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,7 +92,7 @@ def test_jacobian_is_the_derivative_of_the_residuals():
     problem = ParityProblem(12, 4, 64, 0.02, 0.6, 1.2, (0, 1, 2, 3))
     prior = PrecisionPrior(2.0, 0.2)
     # The derivative of an average, not of the rule that moves with θ: as good as the rule.
-    nodes = [direction_nodes(4, 12, 0, replace(default_resolution(4, coarse=True), coarse_radius=False))]
+    nodes = [direction_nodes(4, 12, 0, default_resolution(4, coarse=True))]
     theta = np.array([0.3, np.log(4.0), np.log(15.0)])
 
     def value(x):

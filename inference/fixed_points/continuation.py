@@ -20,7 +20,7 @@ _FIRST_STEP, _SHORTEST, _LONGEST = 0.2, 1e-3, 1.5
 _MAX_POINTS = 300
 _CORRECTIONS = 7
 _FARTHEST = 3.0  # longest correction that is still trusted
-_TOLERANCE = 1e-6  # where m is small, log m changes by much more than m
+_TOLERANCE = 1e-7  # where m is small, log m changes by much more than m
 
 
 @dataclass(frozen=True)

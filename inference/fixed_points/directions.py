@@ -41,13 +41,10 @@ class Resolution:
         Steps of log λ in units of 1/√(2(k-1)), at most 0.7, and of log r in units of 1/√(2(d-k)), at most 0.5: the
         units are the widths of log λ in a Gaussian cusp and of log s under a Gaussian. The latter can be longer than
         a width since the rule's shift differs from one Sobol point to the next.
-    coarse_radius
-        Whether fewer nodes over the radius will do, see :func:`inference.fixed_points.radial.radial_offsets`.
     """
 
     num_deviations: int
     steps: tuple[float, float]
-    coarse_radius: bool = False
 
 
 def default_resolution(degree: int, coarse: bool = False, refinement: int = 1) -> Resolution:
@@ -65,7 +62,7 @@ def default_resolution(degree: int, coarse: bool = False, refinement: int = 1) -
     # With k > 2 the deviations limit the accuracy, and the steps need not be as fine.
     steps = (0.7, 2.0) if degree == 2 else (1.7, 3.2)
     if coarse:
-        return Resolution({2: 4, 4: 8}.get(degree, 16), steps, coarse_radius=True)
+        return Resolution({2: 4, 4: 8}.get(degree, 16), steps)
     return Resolution(refinement * {2: 8, 4: 64}.get(degree, 128), steps)
 
 
@@ -102,7 +99,7 @@ class Grid:
         # towards 0 and as r^(-k) towards infinity.
         x = _rule(_DEVIATION_INTERVAL, degree - 1, 1, x_step)
         z = _rule(_norm_interval(input_dim), rest, degree, z_step)
-        offsets = radial_offsets(input_dim, resolution.coarse_radius)
+        offsets = radial_offsets(input_dim)
         return cls(degree, input_dim, x, z, x_step, z_step, offsets)
 
     def deviations(self, omega: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
