@@ -420,6 +420,10 @@ def test_networks_need_the_teachers_data():
 
 
 def test_unreached_tolerance_is_reported():
-    point = solve(8, 2, 16, 0.1, theory=AdaptiveKernel(tolerance=1e-300))
-    assert not point.converged
+    # Rounding leaves a residual, though at one noise or another it can be zero.
+    theory = AdaptiveKernel(tolerance=1e-300)
+    points = [solve(8, 2, 16, kappa, theory=theory) for kappa in (0.1, 0.09, 0.08, 0.07)]
+    assert all(point.converged == (point.residual <= 1e-300) for point in points)
+    assert not all(point.converged for point in points)
+    point = next(point for point in points if not point.converged)
     assert point.residual < 1e-8

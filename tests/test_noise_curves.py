@@ -7,7 +7,15 @@ import pytest
 from straightforward import Nodes
 from straightforward import solve as solve_straightforward
 
-from inference.fixed_points import AdaptiveKernel, MeanField, MeanFieldARD, NoiseCurve
+from inference.fixed_points import (
+    AdaptiveKernel,
+    MeanField,
+    MeanFieldARD,
+    NoiseCurve,
+    directions,
+    mean_field_curve,
+    mean_field_noise,
+)
 from inference.fixed_points.continuation import CurvePoint
 from inference.fixed_points.directions import default_resolution, direction_nodes
 from inference.fixed_points.equations import PrecisionPrior
@@ -131,6 +139,27 @@ def test_a_fold_at_a_tiny_order_parameter(width):
     assert upper.kappa > 3 * lower.kappa
 
 
+def test_wide_ard_networks_have_the_folds_of_a_finer_curve(monkeypatch):
+    # Their precisions together are held by the prior alone: quadrature errors enter them times N/(2 α0) = 3600.
+    def folds(steps):
+        monkeypatch.setattr(
+            directions, "default_resolution", lambda *_, **__: directions.Resolution(8, steps)
+        )
+        for module in (mean_field_curve, mean_field_noise):
+            monkeypatch.setattr(module, "default_resolution", directions.default_resolution)
+        for cached in (mean_field_curve._followed, mean_field_noise._polished, direction_nodes):
+            cached.cache_clear()
+        prior = ARD(shape=3.68)
+        curve = MeanFieldARD().noise_curve(
+            TwoLayerNetwork(23, 26_294, 1.0, prior=prior), SparseParity(23, 2), 0.05
+        )
+        return [fold.kappa for fold in curve.folds()]
+
+    default = folds(default_resolution(2, coarse=True).steps)
+    assert len(default) == 2
+    assert default == pytest.approx(folds((0.4, 0.8)), rel=1e-3)
+
+
 def test_points_that_do_not_settle_or_overtake_are_left_out():
     # An arc of a circle; the second node set's is 1 % larger. At one point Newton is thrown far away.
     angles = np.linspace(0.1, 1.4, 14)
@@ -195,6 +224,15 @@ def test_an_s_shaped_curve():
     assert curve.reached(curve.onset(0.1)).order_parameter == pytest.approx(0.1, abs=1e-3)
     assert curve.solutions(10.0) == []
     assert curve.reached(10.0) is None
+
+
+def test_folds_closer_than_the_curve_is_known_are_none():
+    # A swing of κ² by ±`depth` on its way down: folds where it is deeper than twice 1e-4.
+    noise = np.linspace(2.0, 1.0, 4001)
+    for depth, count in ((1e-4, 0), (1e-2, 2)):
+        swing = noise.copy()
+        swing[2000:2010] += 1.5 * depth * np.linspace(0, 1, 10)
+        assert len(synthetic(swing).folds()) == count
 
 
 def test_error_of_a_curve_is_the_scatter_of_its_node_sets():

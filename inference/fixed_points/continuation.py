@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
@@ -20,7 +21,7 @@ _FIRST_STEP, _SHORTEST, _LONGEST = 0.2, 1e-3, 1.5
 _MAX_POINTS = 300
 _CORRECTIONS = 7
 _FARTHEST = 3.0  # longest correction that is still trusted
-_TOLERANCE = 1e-7  # where m is small, log m changes by much more than m
+_TOLERANCE = 1e-9  # where m is small, log m changes by much more than m
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,25 @@ def turns(values: np.ndarray) -> list[int]:
     return [int(i) + 1 for i in np.flatnonzero(ahead[1:] * ahead[:-1] < 0)]
 
 
+def resolved_turns(values: np.ndarray, share: float) -> list[int]:
+    """The :func:`turns` of samples of a positive quantity, less neighbours that differ by no more than this share.
+
+    Examples
+    --------
+    >>> values = np.array([4.0, 2.0, 2.0001, 1.0, 3.0])
+    >>> turns(values), resolved_turns(values, 1e-3)
+    ([1, 2, 3], [3])
+    """
+    left = turns(values)
+    while len(left) > 1:
+        depth = [abs(values[j] - values[i]) / max(abs(values[i]), abs(values[j])) for i, j in pairwise(left)]
+        closest = int(np.argmin(depth))
+        if depth[closest] > share:
+            break
+        del left[closest : closest + 2]
+    return left
+
+
 def tangent_of(jacobian: np.ndarray, noise: np.ndarray, previous: np.ndarray) -> np.ndarray:
     """Unit tangent of the curve in (θ, log κ), on the side of the vector `previous` (n + 1,)."""
     tangent = normal_step(jacobian, noise, np.zeros(len(noise)), previous, 1.0)
@@ -142,7 +162,7 @@ def trace(
     evaluations, length = 1, _FIRST_STEP
     y = np.append(theta, log_kappa)
     while len(points) < _MAX_POINTS:
-        corrected, count, jacobian, noise = _correct(system, y + length * tangent, tangent)
+        corrected, count, jacobian, noise = correct(system, y + length * tangent, tangent)
         evaluations += count
         if corrected is None:
             length *= 0.4
@@ -163,7 +183,9 @@ def trace(
     return Curve(points, evaluations, False)
 
 
-def _correct(system: System, guess: np.ndarray, tangent: np.ndarray):
+def correct(
+    system: System, guess: np.ndarray, tangent: np.ndarray
+) -> tuple[np.ndarray | None, int, np.ndarray, np.ndarray]:
     """Newton in the plane through `guess` normal to `tangent`; (None, count, ·, ·) where it fails."""
     y = guess.copy()
     for count in range(1, _CORRECTIONS + 1):
@@ -213,7 +235,7 @@ def polish_fold(system: System, theta: np.ndarray, log_kappa: float) -> Fold | N
     tangent = np.linalg.svd(np.column_stack([jacobian, noise]))[2][-1]
     y, rise, curvature, ahead = np.append(theta, log_kappa), np.nan, np.nan, 0.0
     for _ in range(6):
-        new, _, jacobian, noise = _correct(system, y + ahead * tangent, tangent)
+        new, _, jacobian, noise = correct(system, y + ahead * tangent, tangent)
         if new is None:
             return None
         new_rise = float(tangent_of(jacobian, noise, tangent)[-1])

@@ -38,9 +38,10 @@ class Resolution:
     num_deviations
         Sobol points over ω and the two shifts; a power of 2.
     steps
-        Steps of log λ in units of 1/√(2(k-1)), at most 0.7, and of log r in units of 1/√(2(d-k)), at most 0.5: the
-        units are the widths of log λ in a Gaussian cusp and of log s under a Gaussian. The latter can be longer than
-        a width since the rule's shift differs from one Sobol point to the next.
+        Steps of log λ in units of 1/√(2(k-1)), at most 0.7, and of log r in units of 1/√(2(d-k)), at most 0.75/√(2k):
+        the widths of log λ in a Gaussian cusp, of log s under a Gaussian, and of log r under the prior. In a cusp the
+        step of log r can be longer than a width since the rule's shift differs from one Sobol point to the next.
+        Under the prior it has to be exact to 1e-6: a wide ARD network's precisions amplify its error by N/(2 α0).
     """
 
     num_deviations: int
@@ -60,7 +61,7 @@ def default_resolution(degree: int, coarse: bool = False, refinement: int = 1) -
         This many times the Sobol points of the fine sets; a power of 2.
     """
     # With k > 2 the deviations limit the accuracy, and the steps need not be as fine.
-    steps = (0.7, 2.0) if degree == 2 else (1.7, 3.2)
+    steps = (0.7, 1.7) if degree == 2 else (1.7, 3.2)
     if coarse:
         return Resolution({2: 4, 4: 8}.get(degree, 16), steps)
     return Resolution(refinement * {2: 8, 4: 64}.get(degree, 128), steps)
@@ -94,7 +95,7 @@ class Grid:
         """Rules that reach out until what is left of the measure is below 1e-7."""
         rest = input_dim - degree
         x_step = min(resolution.steps[0] / math.sqrt(2 * (degree - 1)), 0.7)
-        z_step = min(resolution.steps[1] / math.sqrt(2 * rest), 0.5)
+        z_step = min(resolution.steps[1] / math.sqrt(2 * rest), 0.75 / math.sqrt(2 * degree))
         # The measure falls as ξ^(k-1) towards the aligned corner and as 1-ξ towards the other end; as r^(d-k)
         # towards 0 and as r^(-k) towards infinity.
         x = _rule(_DEVIATION_INTERVAL, degree - 1, 1, x_step)

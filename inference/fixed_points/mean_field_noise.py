@@ -59,7 +59,7 @@ def _polished(followed: FollowedCurve) -> PolishedCurve:
     points = refine(
         followed.curve.points, lambda theta, log_kappa: equations.system(theta, log_kappa, [coarse])
     )
-    resolution = replace(default_resolution(degree, coarse=True), num_deviations=16 if degree <= 4 else 64)
+    resolution = replace(default_resolution(degree, coarse=True), num_deviations=16 if degree == 2 else 64)
     sets = [direction_nodes(degree, input_dim, r, resolution) for r in range(_REPLICATES)]
 
     def evaluate(theta: np.ndarray, log_kappa: float) -> Knot:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from inference.fixed_points.continuation import crossings, turns
+from inference.fixed_points.continuation import crossings, resolved_turns
 from models import checks
 
 # What all node sets share, the radial rule and the cubics between points, moves m by 2e-5 and κ by 1e-4.
@@ -104,10 +104,12 @@ class NoiseCurve:
         return stable[0 if start == "prior" else -1] if stable else None
 
     def folds(self) -> list[NoiseSolution]:
-        """Where two solutions merge, in order along the curve; the error is that of m at given κ beside it."""
-        return [
-            self._at(i, 0.0, self.kappa[i]) for i in turns(self.noise_squared) if self.noise_squared[i] > 0
-        ]
+        """Where two solutions merge, in order along the curve; the error is that of m at given κ beside it.
+
+        Two folds whose κ differ by less than the 1e-4 to which curves are known are none.
+        """
+        found = resolved_turns(self.noise_squared, 2 * _SHARED_NOISE)
+        return [self._at(i, 0.0, self.kappa[i]) for i in found if self.noise_squared[i] > 0]
 
     def onset(self, order_parameter: float, start: str = "prior") -> float | None:
         """The largest κ at which the solution that `start` leads to has at least this m; None where it never has.

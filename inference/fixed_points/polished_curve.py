@@ -20,6 +20,7 @@ from inference.fixed_points.continuation import (
     System,
     between,
     chord_length,
+    correct,
     normal_step,
     tangent_of,
 )
@@ -85,23 +86,30 @@ def refine(points: list[CurvePoint], system: System) -> list[CurvePoint]:
         for i, suspect in enumerate(suspects):
             middle = 0.5 * (length[i] + length[i + 1])
             new, error = (None, 0.0) if not suspect else _corrected(spline(middle), spline(middle, 1), system)
-            if error > _INTERPOLATED:
-                refined.append(new)
-                ahead.append(True)
-            refined.append(points[i + 1])
-            ahead.append(error > _INTERPOLATED)
+            added = error > _INTERPOLATED and _monotone([points[i], new, points[i + 1]])
+            refined += [new] * added + [points[i + 1]]
+            ahead += [added] * (1 + added)
         points, suspects = refined, ahead
         if not any(suspects):
             break
     return points
 
 
-def _corrected(guess: np.ndarray, direction: np.ndarray, system: System) -> tuple[CurvePoint, float]:
-    """One Newton step normal to the curve, and its largest component."""
-    _, jacobian, noise = evaluated = system(guess[:-1], float(guess[-1]))
-    tangent = tangent_of(jacobian, noise, direction)
-    step = normal_step(jacobian, noise, -evaluated[0], tangent)
-    return CurvePoint.of(guess + step, tangent), float(np.abs(step).max())
+def _monotone(points: list[CurvePoint]) -> bool:
+    y, tangents = np.array([p.y for p in points]), np.array([p.tangent for p in points])
+    return len(in_order(y, tangents, np.full(len(points), True))) == len(points)
+
+
+def _corrected(guess: np.ndarray, direction: np.ndarray, system: System) -> tuple[CurvePoint | None, float]:
+    """The solution next to `guess`, normal to `direction`, and how far away it is; None where that is within 2e-4."""
+    value, jacobian, noise = system(guess[:-1], float(guess[-1]))
+    step = normal_step(jacobian, noise, -value, direction)
+    if np.abs(step).max() <= _INTERPOLATED:
+        return None, 0.0
+    y, _, jacobian, noise = correct(system, guess, direction / np.linalg.norm(direction))
+    if y is None:
+        return None, 0.0
+    return CurvePoint.of(y, tangent_of(jacobian, noise, direction)), float(np.abs(y - guess).max())
 
 
 def polish(
@@ -131,7 +139,7 @@ def polish(
                 right = np.column_stack([-knot.value, -knot.own.T])
                 steps = normal_step(knot.jacobian, knot.noise, right, tangent)
                 longest = np.abs(steps[:, 0]).max()
-                if longest > _FARTHEST:
+                if not longest <= _FARTHEST:  # or not a number
                     break
                 y = y + steps[:, 0]
                 if longest < _SETTLED:
@@ -163,4 +171,4 @@ def in_order(y: np.ndarray, tangents: np.ndarray, settled: np.ndarray) -> np.nda
         way = y[i] - y[kept[-1]] if kept else None
         if way is None or (way @ tangents[i] > 0 and way @ tangents[kept[-1]] > 0):
             kept.append(i)
-    return np.array(kept)
+    return np.array(kept, dtype=int)
