@@ -127,15 +127,22 @@ def test_one_curve_serves_every_number_of_data():
     assert curves[0].reached(0.03).order_parameter < curves[1].reached(0.03).order_parameter
 
 
-@pytest.mark.parametrize("width", [8192, pytest.param(30_000, marks=pytest.mark.slow)])
-def test_a_fold_at_a_tiny_order_parameter(width):
+@pytest.mark.parametrize(
+    ("d", "width", "prior"),
+    [
+        (35, 8192, ARD()),
+        (147, 11_191, ARD(shape=0.92)),
+        pytest.param(35, 30_000, ARD(), marks=pytest.mark.slow),
+    ],
+)
+def test_a_fold_at_a_tiny_order_parameter(d, width, prior):
     # Log m turns there within a thousandth in log κ, and the node sets' curves are far from parallel.
-    network = TwoLayerNetwork(35, width, 1.0, prior=ARD())
-    lower, upper = MeanFieldARD().noise_curve(network, SparseParity(35, 4), 0.003).folds()
+    network, teacher = TwoLayerNetwork(d, width, 1.0, prior=prior), SparseParity(d, 4)
+    lower, upper = MeanFieldARD().noise_curve(network, teacher, 0.003).folds()
     assert 0 < lower.order_parameter < 2e-3
     for side, count in ((0.99, 1), (1.01, 3)):
-        near = TwoLayerNetwork(35, width, side * lower.kappa, prior=ARD())
-        assert len(MeanFieldARD().solve(near, SparseParity(35, 4)).branches) == count
+        near = TwoLayerNetwork(d, width, side * lower.kappa, prior=prior)
+        assert len(MeanFieldARD().solve(near, teacher).branches) == count
     assert upper.kappa > 3 * lower.kappa
 
 
