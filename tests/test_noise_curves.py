@@ -192,6 +192,13 @@ def test_points_that_do_not_settle_or_overtake_are_left_out():
     np.testing.assert_allclose(np.linalg.norm(curve.replicates[1], axis=1), 1.01, atol=1e-4)
 
 
+def test_a_curve_on_which_nothing_settles_says_so():
+    points = [CurvePoint(np.zeros(1), 0.1 * i, np.array([0.0, 1.0])) for i in range(3)]
+    lost = Knot(np.array([50.0]), np.eye(1), np.zeros(1), np.full((2, 1), 50.0), np.zeros(1))
+    with pytest.raises(ArithmeticError, match="curve of solutions is lost"):
+        polish(points, lambda *_: lost)
+
+
 def test_noise_derivative_of_the_mean_field_equations():
     problem = ParityProblem(12, 4, 64, 1.0, 0.6, 1.2, (0, 1, 2, 3))
     equations = NoiseEquations(problem, PrecisionPrior(2.0, 0.2), 10.0)

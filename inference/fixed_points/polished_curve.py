@@ -125,6 +125,11 @@ def polish(
         θ, log κ → :class:`Knot`.
     per_interval
         Samples between two points.
+
+    Raises
+    ------
+    ArithmeticError
+        Where Newton's method settles at fewer than two points.
     """
 
     def moved(part: list[CurvePoint]):
@@ -156,6 +161,10 @@ def polish(
         parts = [knot for half in pool.map(moved, halves) for knot in half]
     settled, y, tangents, shifts, extra, counts = (np.array(part) for part in zip(*parts, strict=True))
     kept = in_order(y, tangents, settled)
+    if len(kept) < 2:
+        raise ArithmeticError(
+            "The curve of solutions is lost on the fine node sets; solve at single κ instead."
+        )
     y, tangents, shifts, extra = (values[kept] for values in (y, tangents, shifts, extra))
     length = chord_length(y)
     fine = between(length, per_interval)
@@ -165,7 +174,15 @@ def polish(
 
 
 def in_order(y: np.ndarray, tangents: np.ndarray, settled: np.ndarray) -> np.ndarray:
-    """Indices of the `settled` points of a curve that lie ahead of the one before, along the tangents of both."""
+    """Indices of the points of a curve that lie ahead of the one kept before, along the tangents of both.
+
+    Parameters
+    ----------
+    y, tangents
+        Points and unit tangents, shape (S, n + 1).
+    settled
+        Points to consider, boolean, shape (S,).
+    """
     kept = []
     for i in np.flatnonzero(settled):
         way = y[i] - y[kept[-1]] if kept else None
