@@ -1,8 +1,5 @@
 """What the answers say: order parameters, diagnostics, comparison, plots and the command line."""
 
-from analysis.compare import Comparison, compare
-from analysis.critical_noise import CriticalNoise, ScalingExponent, critical_noise, scaling_exponent
-from analysis.diagnose import Diagnosis, diagnose
 from analysis.diagnostics import (
     Verdict,
     assess,
@@ -12,13 +9,16 @@ from analysis.diagnostics import (
     match_neurons,
     simulation_based_calibration,
 )
-from analysis.files import load_tree, save_tree
-from analysis.inclusion import inclusion_probabilities
-from analysis.order_parameters import order_parameters
-from analysis.phase_diagram import phase_diagram
-from analysis.prior_predictive import prior_predictive
-from analysis.report import report
-from analysis.sweep import sweep
+from analysis.diagnostics.diagnose import Diagnosis, diagnose
+from analysis.report.page import report
+from analysis.results.files import load_tree, save_tree
+from analysis.results.inclusion import inclusion_probabilities
+from analysis.results.order_parameters import order_parameters
+from analysis.results.prior_predictive import prior_predictive
+from analysis.schemes.compare import Comparison, compare
+from analysis.sweep.grid import sweep
+from analysis.theory.critical_noise import CriticalNoise, ScalingExponent, critical_noise, scaling_exponent
+from analysis.theory.phase_diagram import phase_diagram
 
 __all__ = [
     "Comparison",

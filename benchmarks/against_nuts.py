@@ -18,9 +18,9 @@ from matplotlib.ticker import NullLocator
 
 from analysis.cli.options import Names, Problem
 from analysis.cli.output import show_table, write_figure
-from analysis.files import write_atomically
 from analysis.plots.style import colour, new_figure, tidy, title
-from analysis.theories import THEORIES
+from analysis.results.files import write_atomically
+from analysis.theory.theories import THEORIES
 from models import TwoLayerNetwork
 
 HERE = Path(__file__).parent

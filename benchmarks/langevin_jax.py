@@ -19,7 +19,7 @@ from langevin_problem import DEGREE, INPUT_DIM, KAPPA, STEP_SIZE, WIDTH
 from numpyro.infer.util import potential_energy
 
 from inference import SGLD
-from inference.plan import SamplingPlan
+from inference.runs.plan import SamplingPlan
 from inference.starts import start_params
 from models import Dataset, TwoLayerNetwork
 

@@ -5,7 +5,7 @@
 
 Data that scikit-learn ships: diabetes (regression), breast cancer (malignant -1, benign +1), digits 3 (-1) against
 8 (+1). A quarter of the rows is held out, inputs and target are in standard units of the training rows, inputs that
-are constant there are left out, and every input gets a shuffled copy (:func:`analysis.probes.add_probes`). κ is the
+are constant there are left out, and every input gets a shuffled copy (:func:`analysis.diagnostics.probes.add_probes`). κ is the
 one of largest NNGP evidence on the training rows, rounded to ten values a decade: one for all schemes and priors.
 The sampler is the zoo's scheme langevin at reduced length; a run that diverges is repeated at half its step. One row
 a cell goes to ``benchmarks/data/real_data.csv``; a cell that is there already is not run again.
@@ -36,13 +36,13 @@ from sklearn.linear_model import ARDRegression, LassoCV
 from analysis.cli.options import Names, Numbers, Problem
 from analysis.cli.output import show_table
 from analysis.diagnostics.feature_selection import input_scores
-from analysis.inclusion import has_inclusion, inclusion_probabilities
-from analysis.probes import add_probes, probe_scores
-from analysis.schemes import recommended_kernel, recommended_steps
+from analysis.diagnostics.probes import add_probes, probe_scores
+from analysis.results.inclusion import has_inclusion, inclusion_probabilities
+from analysis.schemes.registry import recommended_kernel, recommended_steps
 from inference import CollapsedGuide, MeanFieldARDGuide, fit, sample
 from inference.fixed_points import NNGP
 from inference.fixed_points.evidence import choose_kappa
-from inference.langevin import DivergenceError
+from inference.kernels.langevin import DivergenceError
 from models import Dataset, TwoLayerNetwork
 
 FILE = Path(__file__).parent / "data" / "real_data.csv"

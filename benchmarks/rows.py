@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.files import write_atomically
+from analysis.results.files import write_atomically
 
 
 def done(cell: dict, file: Path) -> bool:

@@ -20,7 +20,7 @@ import tyro
 from straightforward import Nodes, solve
 
 from analysis.cli.output import show_table
-from analysis.phase_diagram import phase_diagram
+from analysis.theory.phase_diagram import phase_diagram
 from inference.fixed_points import AdaptiveKernel, MeanField, MeanFieldARD
 from models import ARD, SparseParity, TwoLayerNetwork
 

@@ -1,16 +1,16 @@
 """How the posterior is reached: samplers, guides and fixed points. Imports only `models`."""
 
-from inference.annealing import annealed_start
-from inference.fitting import fit
-from inference.guides import MeanFieldARDGuide, MeanFieldGuide
-from inference.guides_collapsed import CollapsedGuide
-from inference.mala import MALA
-from inference.psgld import PSGLD
+from inference.kernels.mala import MALA
+from inference.kernels.psgld import PSGLD
+from inference.kernels.schedules import Cyclical, PolynomialDecay, ThenConstant
+from inference.kernels.sgld import SGLD, DivergenceError
+from inference.kernels.tempering import ParallelTempering
+from inference.kernels.underdamped import SGHMC, UnderdampedLangevin
+from inference.runs.annealing import annealed_start
 from inference.sampling import sample
-from inference.schedules import Cyclical, PolynomialDecay, ThenConstant
-from inference.sgld import SGLD, DivergenceError
-from inference.tempering import ParallelTempering
-from inference.underdamped import SGHMC, UnderdampedLangevin
+from inference.variational.collapsed_guide import CollapsedGuide
+from inference.variational.fit import fit
+from inference.variational.guides import MeanFieldARDGuide, MeanFieldGuide
 
 __all__ = [
     "MALA",

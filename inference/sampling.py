@@ -8,13 +8,13 @@ import jax
 import xarray as xr
 from numpyro.infer.mcmc import MCMCKernel
 
-from inference.binding import bind_kernel
-from inference.chains import CompiledChains, run_chains
-from inference.plan import SamplingPlan
-from inference.progress import ProgressCallback, fit_text, progress_callback
-from inference.run_folder import open_run
-from inference.sgld import DivergenceError
-from inference.streaming import CALL_BYTES, stream_chains
+from inference.kernels.sgld import DivergenceError
+from inference.runs.binding import bind_kernel
+from inference.runs.chains import CompiledChains, run_chains
+from inference.runs.plan import SamplingPlan
+from inference.runs.progress import ProgressCallback, fit_text, progress_callback
+from inference.runs.run_folder import open_run
+from inference.runs.streaming import CALL_BYTES, stream_chains
 from models import Dataset, TwoLayerNetwork, checks
 
 __all__ = ["bind_kernel", "sample"]
@@ -77,7 +77,7 @@ def sample(
     Returns
     -------
     xarray.DataTree
-        The schema of :func:`inference.datatree.build_tree`; ``sample_stats`` holds the log density ``lp``. With
+        The schema of :func:`inference.runs.datatree.build_tree`; ``sample_stats`` holds the log density ``lp``. With
         `folder`, arrays are read from its ``run.nc`` when they are used.
 
     Raises

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from inference.datatree import build_tree
+from inference.runs.datatree import build_tree
 from models import Dataset, TwoLayerNetwork
 
 NETWORK = TwoLayerNetwork(input_dim=3, width=4, kappa=0.5)

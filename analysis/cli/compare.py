@@ -11,7 +11,7 @@ import pandas as pd
 import tyro
 from rich.console import Console
 
-from analysis import headings, plots
+from analysis import plots
 from analysis.cli.options import (
     DataOptions,
     Kappas,
@@ -23,12 +23,13 @@ from analysis.cli.options import (
     check_kappas,
 )
 from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
-from analysis.compare import Comparison, compare
-from analysis.files import save_tree, write_atomically
-from analysis.inclusion import has_inclusion, inclusion_probabilities
-from analysis.order_parameters import is_independent
-from analysis.probes import rank_probes
-from analysis.schemes import check_scheme, default_schemes
+from analysis.diagnostics.probes import rank_probes
+from analysis.results import headings
+from analysis.results.files import save_tree, write_atomically
+from analysis.results.inclusion import has_inclusion, inclusion_probabilities
+from analysis.results.order_parameters import is_independent
+from analysis.schemes.compare import Comparison, compare
+from analysis.schemes.registry import check_scheme, default_schemes
 from inference.fixed_points.evidence import choose_kappa
 from models import Dataset
 
@@ -189,7 +190,7 @@ def inclusion_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def probe_table(comparison: Comparison) -> pd.DataFrame:
-    """How each result ranks the probes, see :func:`analysis.probes.rank_probes`; NNGP, which ranks none, left out."""
+    """How each result ranks the probes, see :func:`analysis.diagnostics.probes.rank_probes`; NNGP, which ranks none, left out."""
     place = ("kappa", "scheme", "prior")
     ranked = [result for result in comparison.results if result.row["scheme"] != "nngp"]
     return pd.DataFrame([{**{n: r.row[n] for n in place}, **rank_probes(r.tree)} for r in ranked])

@@ -9,7 +9,6 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis import headings
 from analysis.cli.options import OutputOptions
 from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
 from analysis.diagnostics import (
@@ -19,8 +18,9 @@ from analysis.diagnostics import (
     name_of,
     selection_by_scheme,
 )
-from analysis.files import load_tree, write_atomically, write_json
 from analysis.plots import plot_verdicts
+from analysis.results import headings
+from analysis.results.files import load_tree, write_atomically, write_json
 
 
 @dataclass(frozen=True)

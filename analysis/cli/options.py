@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from numpyro.handlers import seed
 
-from analysis.probes import add_probes
+from analysis.diagnostics.probes import add_probes
 from inference.tracing import TRACE_LOCK
 from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, make_prior
 

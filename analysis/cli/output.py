@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from analysis.files import write_atomically, write_json
-from analysis.headings import show_value
-from inference.progress import rich_progress
+from analysis.results.files import write_atomically, write_json
+from analysis.results.headings import show_value
+from inference.runs.progress import rich_progress
 
 
 def console(to_stderr: bool) -> Console:

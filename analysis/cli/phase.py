@@ -22,9 +22,9 @@ from analysis.cli.options import (
     parse_numbers,
 )
 from analysis.cli.output import console, show_table, write_figure, write_settings
-from analysis.files import save_tree, write_atomically
-from analysis.phase_diagram import FIGURES, phase_diagram
-from inference.progress import progress_callback
+from analysis.results.files import save_tree, write_atomically
+from analysis.theory.phase_diagram import FIGURES, phase_diagram
+from inference.runs.progress import progress_callback
 
 
 @dataclass(frozen=True)

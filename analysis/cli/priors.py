@@ -12,9 +12,9 @@ import xarray as xr
 from analysis import plots
 from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem, check_distinct
 from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
-from analysis.files import save_tree, write_atomically
-from analysis.order_parameters import order_parameters
-from analysis.prior_predictive import prior_predictive
+from analysis.results.files import save_tree, write_atomically
+from analysis.results.order_parameters import order_parameters
+from analysis.results.prior_predictive import prior_predictive
 from models.priors import PRIORS, WeightPrior, describe_prior
 
 _QUANTILES = (0.05, 0.5, 0.95)

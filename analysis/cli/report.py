@@ -15,8 +15,8 @@ from analysis.cli.compare import Compare
 from analysis.cli.diagnose import load_results
 from analysis.cli.output import console, progress_board
 from analysis.cli.sample import Sample
-from analysis.compare import COLUMNS
-from analysis.report import RunRecord, report
+from analysis.report.page import RunRecord, report
+from analysis.schemes.compare import COLUMNS
 from models import checks
 
 _COMMANDS = {"compare": Compare, "sample": Sample}

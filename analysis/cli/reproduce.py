@@ -25,13 +25,13 @@ from analysis.cli.options import (
 )
 from analysis.cli.output import console, show_table, write_figure, write_settings
 from analysis.cli.sweep import Seeds, rows
-from analysis.files import save_tree, write_atomically
 from analysis.plots.learning_curve import plot_learning_curve, plot_reproduced_phase_diagram
-from analysis.reproduce import cell_edges, reproduce
-from analysis.reproduction_table import read_reference, summary
-from analysis.sweep_cells import Budget
-from analysis.theories import THEORIES
-from inference.progress import progress_callback
+from analysis.results.files import save_tree, write_atomically
+from analysis.sweep.cells import Budget
+from analysis.sweep.reproduce import cell_edges, reproduce
+from analysis.sweep.reproduction_table import read_reference, summary
+from analysis.theory.theories import THEORIES
+from inference.runs.progress import progress_callback
 from models import checks
 
 _HEADERS = {

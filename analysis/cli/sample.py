@@ -19,12 +19,12 @@ from analysis.cli.output import (
     write_figure,
     write_settings,
 )
-from analysis.compare import describe_problem, summarise
-from analysis.files import write_atomically
-from analysis.kernels import KERNELS, choose_kernel
 from analysis.plots import plot_function_traces
+from analysis.results.files import write_atomically
+from analysis.schemes.compare import describe_problem, summarise
+from analysis.schemes.kernels import KERNELS, choose_kernel
 from inference import sample
-from inference.run_folder import holds_run, refuse_existing_run
+from inference.runs.run_folder import holds_run, refuse_existing_run
 from models import checks
 
 

@@ -11,8 +11,8 @@ import tyro
 
 from analysis.cli.options import OutputOptions, PriorName, Problem, load_file
 from analysis.cli.output import console, show_table, write_settings
-from analysis.files import write_json
-from analysis.theories import THEORIES, Theory
+from analysis.results.files import write_json
+from analysis.theory.theories import THEORIES, Theory
 
 TheoryName = Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel", "block-adaptive-kernel"]
 

@@ -13,11 +13,11 @@ import xarray as xr
 
 from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Priors, Problem, check_kappas
 from analysis.cli.output import console, show_table, write_figure, write_settings
-from analysis.files import write_atomically
 from analysis.plots.sweep import plot_sweep
-from analysis.sweep import DIMENSIONS, FIGURES, sweep
-from analysis.sweep_cells import Budget
-from inference.progress import progress_callback
+from analysis.results.files import write_atomically
+from analysis.sweep.cells import Budget
+from analysis.sweep.grid import DIMENSIONS, FIGURES, sweep
+from inference.runs.progress import progress_callback
 
 _HEADERS = {
     "kappa": "κ",

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analysis.diagnose import ESS_LIMIT, R_HAT_LIMIT, functions_of
 from analysis.diagnostics.check import POSTERIOR, Check
-from analysis.order_parameters import is_independent
+from analysis.diagnostics.diagnose import ESS_LIMIT, R_HAT_LIMIT, functions_of
+from analysis.results.order_parameters import is_independent
 
 # From so many chains on, and with fewer draws a chain than this, R-hat asks of every chain alone what all of them
 # together were run for.

@@ -10,15 +10,15 @@ import xarray as xr
 from scipy.stats import norm
 
 import inference
-from analysis.diagnose import functions_of
 from analysis.diagnostics.check import POSTERIOR, Check
-from analysis.order_parameters import is_independent
+from analysis.diagnostics.diagnose import functions_of
+from analysis.results.order_parameters import is_independent
 
 # Chance of a false alarm over all functions together (Bonferroni), and the size from which a difference matters,
 # in posterior standard deviations: below it, it is smaller than the error of a mean over a hundred draws.
 SIGNIFICANCE = 0.01
 START_TOLERANCE = 0.1
-# Relative bias of means that a step size is allowed, as for inference.step_size.check_step_size.
+# Relative bias of means that a step size is allowed, as for inference.runs.step_halving.check_step_size.
 BIAS_TOLERANCE = 0.05
 
 
@@ -28,7 +28,7 @@ def mean_differences(first: xr.Dataset, second: xr.Dataset, independent=(False, 
     Parameters
     ----------
     first, second
-        Scalar functions of the draws (chain, draw), such as those of :func:`analysis.diagnose.functions_of`.
+        Scalar functions of the draws (chain, draw), such as those of :func:`analysis.diagnostics.diagnose.functions_of`.
     independent
         Whether the draws of each are independent rather than those of Markov chains.
 
@@ -113,7 +113,7 @@ def step_bias(tree: xr.DataTree, half: xr.DataTree) -> pd.DataFrame:
 
     Notes
     -----
-    :func:`inference.step_size.check_step_size` makes the two runs itself.
+    :func:`inference.runs.step_halving.check_step_size` makes the two runs itself.
     """
     check_same_posterior(tree, half)
     table = mean_differences(_biased_functions(tree), _biased_functions(half))
@@ -132,7 +132,7 @@ def step_bias(tree: xr.DataTree, half: xr.DataTree) -> pd.DataFrame:
 
 
 def step_bias_from_check(check) -> pd.DataFrame:
-    """The table of :func:`step_bias` from a :class:`inference.step_size.StepSizeCheck`."""
+    """The table of :func:`step_bias` from a :class:`inference.runs.step_halving.StepSizeCheck`."""
     columns = {
         "value": check.value,
         "half_value": check.half_value,

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 from scipy.spatial.distance import cdist, pdist
 
-from analysis.diagnose import diagnose, functions_of
+from analysis.diagnostics.diagnose import diagnose, functions_of
 from analysis.diagnostics.differences import mean_differences
-from analysis.order_parameters import is_independent
+from analysis.results.order_parameters import is_independent
 
 _BINS = 10
 

@@ -7,8 +7,8 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
-from analysis.inclusion import has_inclusion, inclusion_probabilities
-from analysis.order_parameters import group
+from analysis.results.inclusion import has_inclusion, inclusion_probabilities
+from analysis.results.order_parameters import group
 
 SCORES = ("second_moment", "weighted")
 

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from scipy.stats import norm
 
-from analysis.diagnose import PARETO_K_LIMIT
 from analysis.diagnostics.check import ELPD, POSTERIOR, Check
+from analysis.diagnostics.diagnose import PARETO_K_LIMIT
 
 
 def check_guide(tree: xr.DataTree, pareto_k: float | None) -> list[Check]:

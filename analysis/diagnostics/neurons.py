@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
-from analysis.diagnose import R_HAT_LIMIT
 from analysis.diagnostics.calibration import network_of
 from analysis.diagnostics.check import POSTERIOR, Check
-from analysis.order_parameters import group, is_independent
+from analysis.diagnostics.diagnose import R_HAT_LIMIT
+from analysis.results.order_parameters import group, is_independent
 
 # Activations with φ(-u) = -φ(u): flipping w, b and a of a neuron together leaves f and the posterior as they are.
 _ODD_ACTIVATIONS = ("tanh", "erf", "identity")

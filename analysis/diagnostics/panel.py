@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 import xarray as xr
 
-from analysis.diagnose import diagnose
+from analysis.diagnostics.diagnose import diagnose
 from analysis.diagnostics.differences import bias_order, same_posterior
 from analysis.diagnostics.distances import distances
 from analysis.diagnostics.feature_selection import feature_selection
 from analysis.diagnostics.verdict import Verdict, assess
-from analysis.order_parameters import is_independent
+from analysis.results.order_parameters import is_independent
 
 
 def assess_all(

@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from analysis.diagnostics.sbc_runs import fit_all, quantities, sample_all, simulate
 from inference import MeanFieldGuide
-from inference.binding import bind_kernel
+from inference.runs.binding import bind_kernel
 from models import TwoLayerNetwork, checks
 
 _POINTS = 2  # new points at which f is a quantity whose ranks are taken

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analysis.diagnose import Diagnosis, diagnose
 from analysis.diagnostics.calibration import Calibration, calibrate, check_calibration
 from analysis.diagnostics.check import ELPD, POSTERIOR, PREDICTIONS, Check
 from analysis.diagnostics.convergence import check_convergence, convergence_table
+from analysis.diagnostics.diagnose import Diagnosis, diagnose
 from analysis.diagnostics.differences import (
     bias_order,
     check_same_posterior,
@@ -26,8 +26,8 @@ from analysis.diagnostics.distances import distances
 from analysis.diagnostics.energy import check_energy
 from analysis.diagnostics.importance import check_guide, check_loo
 from analysis.diagnostics.neurons import check_labels, match_neurons
-from analysis.order_parameters import is_independent
-from inference.step_size import StepSizeCheck
+from analysis.results.order_parameters import is_independent
+from inference.runs.step_halving import StepSizeCheck
 
 # A scheme disagrees with the reference where f at a test point is off by this much, in units of the reference's
 # posterior standard deviation (Wasserstein-1: a shift of the mean by as much, or a spread that is 30 % too small).
@@ -59,7 +59,7 @@ class Verdict:
     neurons
         The 64 strongest neurons, matched in 200 draws, see :func:`match_neurons`.
     diagnosis
-        The figures that :func:`analysis.diagnose` gives.
+        The figures that :func:`analysis.diagnostics.diagnose` gives.
     """
 
     label: str

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.diagnose import ESS_LIMIT, R_HAT_LIMIT
+from analysis.diagnostics.diagnose import ESS_LIMIT, R_HAT_LIMIT
 from analysis.diagnostics.differences import BIAS_TOLERANCE, START_TOLERANCE
 from analysis.diagnostics.energy import BFMI_LIMIT
 from analysis.diagnostics.verdict import Verdict

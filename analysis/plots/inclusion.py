@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from analysis.compare import Comparison
-from analysis.inclusion import has_inclusion, inclusion_probabilities
 from analysis.plots.style import colour, kappas_of, new_figure, tidy, title
+from analysis.results.inclusion import has_inclusion, inclusion_probabilities
+from analysis.schemes.compare import Comparison
 
 
 def plot_inclusion(comparison: Comparison) -> Figure:

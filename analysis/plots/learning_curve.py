@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis.plots.style import new_figure, tidy, title
-from analysis.reproduce import cell_edges
+from analysis.sweep.reproduce import cell_edges
 
 _PRIORS = {"isotropic": ("#0072B2", "o", "isotropic prior"), "ard": ("#D55E00", "s", "ARD prior")}
 _OTHERS = ("#009E73", "D"), ("#CC79A7", "^"), ("#8C510A", "v")
@@ -42,9 +42,9 @@ def plot_learning_curve(table: pd.DataFrame, reference: pd.DataFrame | None = No
     Parameters
     ----------
     table
-        From :func:`analysis.reproduction_table.summary`.
+        From :func:`analysis.sweep.reproduction_table.summary`.
     reference
-        Points of other authors, from :func:`analysis.reproduction_table.read_reference`.
+        Points of other authors, from :func:`analysis.sweep.reproduction_table.read_reference`.
     """
     networks, theories = (table[table.source == source] for source in ("networks", "theory"))
     kappas = sorted(networks.kappa.unique(), reverse=True)
@@ -193,7 +193,7 @@ def plot_reproduced_phase_diagram(tree: xr.DataTree, quantity: str = "order_para
     Parameters
     ----------
     tree
-        From :func:`analysis.reproduce.reproduce`.
+        From :func:`analysis.sweep.reproduce.reproduce`.
     quantity
         ``"order_parameter"`` or ``"test_mse"``, of a draw.
     """

@@ -4,8 +4,8 @@ import arviz_stats
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.compare import Comparison
 from analysis.plots.style import colour, kappas_of, new_figure, priors_of, tidy, title
+from analysis.schemes.compare import Comparison
 
 # A kernel density of more values than this gains nothing visible.
 _MOST_VALUES = 100_000

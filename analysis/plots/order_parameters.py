@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from analysis.compare import Comparison
-from analysis.order_parameters import order_parameters
 from analysis.plots.style import colour, kappas_of, new_figure, priors_of, tidy, title
+from analysis.results.order_parameters import order_parameters
+from analysis.schemes.compare import Comparison
 
 
 def plot_order_parameters(comparison: Comparison) -> Figure:

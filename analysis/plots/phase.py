@@ -16,7 +16,7 @@ def plot_phase_diagram(grid: xr.Dataset) -> Figure:
     Parameters
     ----------
     grid
-        From :func:`analysis.phase_diagram`.
+        From :func:`analysis.theory.phase_diagram`.
     """
     finite = grid.num_data.values[np.isfinite(grid.num_data.values)]
     maps, lines = [], []

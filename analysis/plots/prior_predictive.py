@@ -23,7 +23,7 @@ def plot_prior_predictive(trees: xr.DataTree | Sequence[xr.DataTree]) -> Figure:
     Parameters
     ----------
     trees
-        Results of :func:`analysis.prior_predictive`.
+        Results of :func:`analysis.results.prior_predictive`.
     """
     trees = [trees] if isinstance(trees, xr.DataTree) else list(trees)
     columns = 3 if all("relevance_ratio" in tree["order_parameters"] for tree in trees) else 2

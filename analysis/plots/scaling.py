@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from analysis.critical_noise import ScalingExponent
 from analysis.plots.style import colour, new_figure, tidy, title
+from analysis.theory.critical_noise import ScalingExponent
 
 
 def plot_critical_noise(scalings: dict[str, ScalingExponent], varied: str) -> Figure:

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.compare import Comparison
-from analysis.order_parameters import order_parameters
 from analysis.plots.style import colour, kappas_of, new_figure, priors_of, tidy, title
+from analysis.results.order_parameters import order_parameters
+from analysis.schemes.compare import Comparison
 
 
 def plot_second_moments(comparison: Comparison) -> Figure:

@@ -19,7 +19,7 @@ def plot_sweep(grid: xr.Dataset) -> Figure:
     Parameters
     ----------
     grid
-        From :func:`analysis.sweep`.
+        From :func:`analysis.sweep.grid`.
     """
     grid = grid.sortby(["kappa", "num_data"])
     priors, schemes = grid.prior.values, grid.scheme.values

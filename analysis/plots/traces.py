@@ -8,7 +8,7 @@ import arviz_plots
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analysis.diagnose import functions_of
+from analysis.diagnostics.diagnose import functions_of
 
 _FUNCTIONS = {
     "order_parameter": "order parameter m",

@@ -31,7 +31,7 @@ from inference.fixed_points.kernel_solution import KernelSolution, describe
 from inference.fixed_points.newton import Root, newton
 from inference.fixed_points.noise_curve import NoiseCurve
 from inference.fixed_points.parity import parity_problem
-from inference.progress import ProgressCallback
+from inference.runs.progress import ProgressCallback
 from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork, checks
 
 _SAME = 1e-5  # roots closer than this in every unknown are one

@@ -13,7 +13,6 @@ import jax
 import numpy as np
 from numpyro.infer.mcmc import MCMCKernel
 
-from inference.datatree import _PACKAGES, describe
 from inference.fixed_points.adaptive_kernel import AdaptiveKernel
 from inference.fixed_points.block_chains import BlockChains
 from inference.fixed_points.block_density import Background, BlockProblem
@@ -21,6 +20,7 @@ from inference.fixed_points.block_model import BlockModel
 from inference.fixed_points.block_modes import rest_modes
 from inference.fixed_points.block_point import BlockAdaptiveKernelPoint, BlockNetworkSampler, BlockSummary
 from inference.fixed_points.parity import ParityProblem, parity_problem
+from inference.runs.datatree import _PACKAGES, describe
 from inference.starts import STARTS
 from models import ARD, Isotropic, SparseParity, TwoLayerNetwork, checks
 
@@ -243,7 +243,7 @@ def _chains(
 
 
 def tree_attributes(network, settings: dict, key: jax.Array, seconds: float, gradients: int) -> dict:
-    """Attributes of a tree of reduced draws, as in :func:`inference.datatree.build_tree`."""
+    """Attributes of a tree of reduced draws, as in :func:`inference.runs.datatree.build_tree`."""
     return {
         "scheme": "block-adaptive-kernel",
         "prior": network.prior.name,

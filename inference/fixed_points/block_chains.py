@@ -20,8 +20,8 @@ from inference.fixed_points.block_averages import BlockAverages, DrawFigures, dr
 from inference.fixed_points.block_density import Background
 from inference.fixed_points.block_model import BlockModel
 from inference.fixed_points.relu import sign_patterns
+from inference.kernels.sgld import raise_divergence
 from inference.sampling import bind_kernel
-from inference.sgld import raise_divergence
 from inference.tracing import TRACE_LOCK
 from models import ARD
 

@@ -21,7 +21,7 @@ from inference.fixed_points.data_point import DataFieldPoint, DataNetworkSampler
 from inference.fixed_points.data_problem import DataProblem, data_problem
 from inference.fixed_points.data_start import stages
 from inference.fixed_points.point import Branch, Precisions
-from inference.progress import ProgressCallback, progress_callback
+from inference.runs.progress import ProgressCallback, progress_callback
 from models import Dataset, TwoLayerNetwork, WeightPrior, checks
 
 _T_FACTOR = 1.08  # a Student t with 7 degrees of freedom has 68 % of its mass within 1.08

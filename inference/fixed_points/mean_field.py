@@ -22,7 +22,7 @@ from inference.fixed_points.noise_curve import NoiseCurve
 from inference.fixed_points.parity import ParityProblem, no_finite_data, parity_problem
 from inference.fixed_points.point import FixedPoint
 from inference.fixed_points.solution import describe
-from inference.progress import ProgressCallback
+from inference.runs.progress import ProgressCallback
 from models import Dataset, Isotropic, SparseParity, TwoLayerNetwork, checks
 
 

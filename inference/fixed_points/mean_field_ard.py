@@ -22,7 +22,7 @@ from inference.fixed_points.noise_curve import NoiseCurve
 from inference.fixed_points.parity import no_finite_data, parity_problem
 from inference.fixed_points.point import FixedPoint
 from inference.fixed_points.solution import describe
-from inference.progress import ProgressCallback
+from inference.runs.progress import ProgressCallback
 from models import ARD, Dataset, SparseParity, TwoLayerNetwork, checks
 
 _SAME = 1e-5  # roots closer than this in every unknown are one

@@ -1,0 +1,125 @@
+"""Probes: shuffled copies of the inputs, irrelevant by construction, as ground truth on real data."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analysis.diagnostics.feature_selection import input_scores, selection_scores
+from analysis.results.inclusion import has_inclusion, inclusion_probabilities
+from models import Dataset
+
+NAME = "shuffled {}"
+
+
+def add_probes(data: Dataset, key: jax.Array) -> Dataset:
+    """`data` with a shuffled copy of every input appended: input d + j is input j with its rows permuted.
+
+    The rows of all copies are permuted together, among the training rows and among the test rows. The probes then
+    have, on the training rows exactly, the joint distribution of the inputs (their moments, and the correlations
+    between them), and they know nothing of y or of the inputs: whatever a ranking makes of them is chance. Source:
+    Stoppiglia, Dreyfus, Dubois and Oussar, *Ranking a random feature for variable and feature selection* (2003);
+    Kursa and Rudnicki, *Feature selection with the Boruta package* (2010).
+
+    Parameters
+    ----------
+    data
+        Any dataset of d inputs, in standard units or not.
+    key
+        A ``jax.random.key``.
+
+    Returns
+    -------
+    Dataset
+        With 2d inputs, the probes last. ``relevant`` is that of `data`: where it was unknown it still is, since of
+        the real inputs some may be irrelevant too. Samplers are so not told which inputs are the probes.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(40, 3))
+    >>> probed = add_probes(Dataset.from_arrays(x, x[:, 0]), jax.random.key(0))
+    >>> probed.x.shape, bool((np.sort(probed.x[:, 3:], axis=0) == np.sort(probed.x[:, :3], axis=0)).all())
+    ((30, 6), True)
+    """
+    keys = jax.random.split(key)
+    rows, rows_test = (
+        np.asarray(jax.random.permutation(k, len(x)))
+        for k, x in zip(keys, (data.x, data.x_test), strict=True)
+    )
+    units = data.standardisation
+    return replace(
+        data,
+        x=np.concatenate([data.x, data.x[rows]], axis=1),
+        x_test=np.concatenate([data.x_test, data.x_test[rows_test]], axis=1),
+        teacher=None,
+        names=None if data.names is None else (*data.names, *map(NAME.format, data.names)),
+        standardisation=units and replace(units, mean=2 * units.mean, scale=2 * units.scale),
+    )
+
+
+def probe_scores(relevance: np.ndarray, inclusion: np.ndarray | None = None) -> dict[str, float]:
+    """How well a ranking keeps the probes out.
+
+    Parameters
+    ----------
+    relevance
+        A score of every input of a dataset of :func:`add_probes`, at least 0, shape (2d,), the probes last.
+    inclusion
+        Posterior inclusion probabilities, shape (2d,), under a prior that has them.
+
+    Returns
+    -------
+    dict
+        ``false_selection``, the share of probes among the d highest ranked (1/2 for a ranking by chance; ties are
+        broken at random, on average); ``auc``, the chance that a real input ranks above a probe (1/2 likewise; 1 is
+        not to be had where some real inputs are irrelevant); ``above_mean``, the share of the probes whose relevance
+        exceeds the mean relevance of all inputs; ``above_probes``, the share of the real inputs that rank above
+        every probe; and with inclusion probabilities ``included``, the share of probes with one above 1/2.
+
+    Raises
+    ------
+    ValueError
+        Unless there are as many probes as real inputs.
+
+    Examples
+    --------
+    >>> probe_scores(np.array([3.0, 1.0, 2.0, 0.0]))
+    {'false_selection': 0.5, 'auc': 0.75, 'above_mean': 0.5, 'above_probes': 0.5}
+    """
+    relevance = np.asarray(relevance, float)
+    if relevance.ndim != 1 or len(relevance) < 2 or len(relevance) % 2:
+        raise ValueError(
+            f"relevance must have a value for each of d inputs and d probes, got shape {relevance.shape}."
+        )
+    size = len(relevance) // 2
+    probe = np.arange(2 * size) >= size
+    table = pd.DataFrame({"score": relevance, "inclusion": 0.0, "relevant": ~probe})
+    scores = {
+        "false_selection": float(_chance_of_the_highest(relevance, size)[probe].sum() / size),
+        "auc": selection_scores(table)["auc"],
+        "above_mean": float(np.mean(relevance[probe] > relevance.mean())),
+        "above_probes": float(np.mean(relevance[~probe] > relevance[probe].max())),
+    }
+    if inclusion is not None:
+        scores["included"] = float(np.mean(np.asarray(inclusion)[probe] > 0.5))
+    return scores
+
+
+def rank_probes(tree: xr.DataTree) -> dict[str, float]:
+    """:func:`probe_scores` of a result on data with probes, by Σ_i a_i² w_ij²/Σ_i a_i², averaged over draws.
+
+    Neurons count by their readouts: idle ones have the prior's weights and would only blur the ranking.
+    """
+    relevance = input_scores(tree, "weighted").mean(("chain", "draw")).to_numpy()
+    inclusion = inclusion_probabilities(tree)["probability"].to_numpy() if has_inclusion(tree) else None
+    return probe_scores(relevance, inclusion)
+
+
+def _chance_of_the_highest(values: np.ndarray, count: int) -> np.ndarray:
+    """Probability of each value to be among the `count` highest when ties are broken at random."""
+    border = np.sort(values)[-count]
+    above, tied = values > border, values == border
+    return above + tied * (count - above.sum()) / tied.sum()

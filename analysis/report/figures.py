@@ -1,0 +1,127 @@
+"""The figures of a report: drawn, embedded as PNG, each with a caption and a text for those who cannot see it."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.diagnostics import Verdict
+from analysis.results.inclusion import has_inclusion
+from analysis.schemes.compare import Comparison, SchemeResult
+
+_DPI = 110
+
+CAPTIONS = {
+    "order parameters": "Order parameter m and test MSE by scheme, a row of panels per κ. Bars: two standard errors "
+    "(of a fixed point: two error estimates of its solver). Filled: one posterior draw; open: the posterior mean.",
+    "second moments": "Second moment E[w²] of the weights of every input, over neurons and draws, with two standard "
+    "errors; relevant inputs shaded. A scheme that has learned features gives the relevant inputs larger weights.",
+    "weight marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if "
+    "unknown), neurons and draws pooled, on a logarithmic scale.",
+    "inclusion": "Posterior probability that an input is included, with two standard errors; relevant inputs shaded.",
+    "convergence": "R-hat and effective sample size of every function, a row per sampler; the worst is named, dashed "
+    "lines are the limits. R-hat should lie left of its line, effective draws right of theirs.",
+    "calibration": "Left: coverage of the predictive intervals at the test points less the nominal one; bars are the "
+    "99 % range in which it lies for a right result; below zero the intervals are too narrow. Right: distribution of "
+    "LOO-PIT less the uniform one, with the 99 % band; above the band and then below it is over-confident.",
+    "pareto_k": "Pareto k̂ of every left-out training point, sorted; above the dashed line leave-one-out by "
+    "reweighting is not safe.",
+    "distances": "Distances from the reference (dots) with the floor that equal laws would give (triangles); bars at "
+    "the difference of m are two standard errors.",
+    "feature_selection": "Inclusion probability of every input, a row per scheme. Numbers are ranks of the inputs' "
+    "scores; the relevant inputs are framed.",
+    "neurons": "Neurons matched between draws and chains, the strongest first. Left: their mean weights in the "
+    "direction in which they raise f; grey rows have no identity. Middle and right: strength |a||w|, matched and "
+    "sorted, a colour per chain.",
+    "differences": "Differences of every function between runs from other starts, or at half the step size, with two "
+    "standard errors; what the checks let pass is shaded.",
+    "energy": "Energies of the draws of NUTS against the changes that one momentum draw makes, and E-BFMI by chain; "
+    "left of the dashed line chains move too slowly between energies.",
+    "restarts": "Evidence lower bound of every restart of the guide over the steps; heavy: the one that was kept.",
+}
+
+
+@dataclass(frozen=True)
+class EmbeddedFigure:
+    """A figure within a page.
+
+    Attributes
+    ----------
+    kind
+        Key of :data:`CAPTIONS`.
+    source
+        The picture as a ``data:`` address.
+    width, height
+        In pixels of the page.
+    caption, alt
+        What it shows, and the text in its place.
+    """
+
+    kind: str
+    source: str
+    width: int
+    height: int
+    caption: str
+    alt: str
+
+
+def embed(kind: str, figure: Figure, labels: Iterable[str]) -> EmbeddedFigure:
+    """A figure of the results `labels` as a PNG within the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+    width, height = figure.get_size_inches()
+    first = CAPTIONS[kind].partition(". ")[0].rstrip(".")
+    return EmbeddedFigure(
+        kind=kind.replace("_", " "),
+        source="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
+        width=round(96 * width),
+        height=round(96 * height),
+        caption=CAPTIONS[kind],
+        alt=f"{first}. Results: {', '.join(labels)}.",
+    )
+
+
+def comparison_figures(results: Mapping[str, SchemeResult]) -> list[EmbeddedFigure]:
+    """The figures of ``mfzoo compare``; a set for each time that a scheme, prior and κ repeat."""
+    shown = []
+    for part in _without_repeats(results):
+        comparison = Comparison({}, tuple(part.values()))
+        drawn = {
+            "order parameters": plots.plot_order_parameters,
+            "second moments": plots.plot_second_moments,
+            "weight marginals": plots.plot_weight_marginals,
+        }
+        if any(has_inclusion(result.tree) for result in part.values()):
+            drawn["inclusion"] = plots.plot_inclusion
+        shown += [embed(kind, plot(comparison), part) for kind, plot in drawn.items()]
+    return shown
+
+
+def posterior_figures(
+    trees: Mapping[str, xr.DataTree], verdicts: Mapping[str, Verdict], tables: list[xr.Dataset]
+) -> list[EmbeddedFigure]:
+    """The figures that lay the results of one posterior side by side."""
+    drawn = plots.plot_together(trees, verdicts, tables)
+    return [embed(name.partition("-")[0], figure, trees) for name, figure in drawn.items()]
+
+
+def result_figures(tree: xr.DataTree, verdict: Verdict) -> list[EmbeddedFigure]:
+    """The figures of one result."""
+    return [embed(kind, f, [verdict.label]) for kind, f in plots.plot_verdict(tree, verdict).items()]
+
+
+def _without_repeats(results: Mapping[str, SchemeResult]) -> list[dict[str, SchemeResult]]:
+    """The results in parts within which scheme, prior and κ, by which figures name them, are distinct."""
+    parts: list[dict[str, SchemeResult]] = []
+    for label, result in results.items():
+        for part in parts:
+            if all(other.label != result.label for other in part.values()):
+                part[label] = result
+                break
+        else:
+            parts.append({label: result})
+    return parts

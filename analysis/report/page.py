@@ -1,0 +1,188 @@
+"""One self-contained page on one run or several: what was declared, what came out, and whether to trust it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+import xarray as xr
+
+from analysis.diagnostics import Verdict, assess_all, selection_by_scheme
+from analysis.diagnostics.differences import same_posterior
+from analysis.report.sections import (
+    QUESTIONS,
+    comparison_section,
+    counted,
+    exactness,
+    grouped,
+    network_of,
+    posterior_section,
+    problem_section,
+    result_of,
+    same_problem,
+    shown_facts,
+    shown_table,
+    unchecked,
+    versions_of,
+)
+from analysis.results import headings
+from analysis.results.files import write_text
+from analysis.schemes.compare import Comparison
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of how results were made, beside what they hold themselves.
+
+    Attributes
+    ----------
+    name
+        Name of the run.
+    command
+        The command that repeats it, where that is known.
+    facts
+        Anything else to show, by name.
+    """
+
+    name: str
+    command: str | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def report(
+    results: Mapping[str, xr.DataTree] | Comparison,
+    path: Path,
+    *,
+    title: str = "Posteriors side by side",
+    rows: Mapping[str, dict] | None = None,
+    runs: Sequence[RunRecord] = (),
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Path:
+    """Write one HTML page with the tables, verdicts and figures of some results; it loads nothing from elsewhere.
+
+    Parameters
+    ----------
+    results
+        Results in the schema by label, or a :class:`analysis.Comparison`.
+    path
+        File to write, whole or not at all.
+    title
+        Heading of the page.
+    rows
+        Rows of the comparison's table by label, see :func:`analysis.schemes.compare`: a fixed point knows its figures
+        better than its draws do. Other rows are computed from the draws.
+    runs
+        How the results were made.
+    seed
+        As for :func:`analysis.assess`.
+    progress
+        Called as ``progress(done, total, text)``.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ValueError
+        For no results, for something that is no result, or a file that cannot be written.
+
+    Examples
+    --------
+    >>> import jax, tempfile
+    >>> from analysis import compare
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = report(compare(network, data, ["nngp"]), Path(folder) / "report.html").read_text()
+    >>> "nngp-isotropic-kappa0.3" in page, "https://" in page
+    (True, False)
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"path: {str(path)!r} is a folder; name a file in it, such as report.html.")
+    if isinstance(results, Comparison):
+        rows = {**{r.label: r.row for r in results.results}, **(rows or {})}
+        results = results.trees
+    _check(results)
+    steps = _Steps(len(results), progress)
+    verdicts = assess_all(results, seed=seed, progress=steps.assessed)
+    write_text(path, render(results, verdicts, rows or {}, title, runs, steps.drawn))
+    steps.finished()
+    return path
+
+
+def render(
+    trees: Mapping[str, xr.DataTree],
+    verdicts: Mapping[str, Verdict],
+    rows: Mapping[str, dict],
+    title: str,
+    runs: Sequence[RunRecord] = (),
+    drawn: Callable[[str], None] = lambda label: None,
+) -> str:
+    """The page as text; ``drawn(label)`` is called when a result's figures are."""
+    results = {label: result_of(trees[label], verdicts[label], rows.get(label)) for label in trees}
+    problems = grouped(trees, same_problem)
+    posteriors = grouped(trees, same_posterior)
+    selection = selection_by_scheme(trees)
+    context = {
+        "title": title,
+        "summary": f"{counted(len(trees), 'result')} of {counted(len(posteriors), 'posterior')}, "
+        f"{sum(v.trusted for v in verdicts.values())} with nothing against them.",
+        "any_bias": any(network_of(tree).get("bias") for tree in trees.values()),
+        "versions": "; ".join(dict.fromkeys(versions_of(tree) for tree in trees.values())),
+        "version": version("mean-field-zoo"),
+        "questions": list(QUESTIONS.values()),
+        "runs": [{"name": r.name, "command": r.command, "facts": shown_facts(r.facts)} for r in runs],
+        "problems": [problem_section({n: results[n] for n in group}) for group in problems],
+        "comparison": comparison_section(results),
+        "exactness": exactness(results, rows),
+        "posteriors": [
+            posterior_section(number, {n: trees[n] for n in group}, verdicts, drawn)
+            for number, group in enumerate(posteriors)
+        ],
+        "selection": shown_table(selection.reset_index(), headings.SELECTION) if len(selection) else None,
+        "unchecked": unchecked(verdicts),
+    }
+    return _template().render(context)
+
+
+def _template() -> jinja2.Template:
+    # Labels come from file names and priors from users' own classes: every value is escaped.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html.jinja")
+
+
+class _Steps:
+    """Progress over the two long parts, which take a step a result each: the checks, then the figures."""
+
+    def __init__(self, count: int, progress):
+        self._total, self._report = 2 * count + 1, progress or (lambda done, total, text: None)
+        self._done = 0
+
+    def assessed(self, done: int, total: int, label: str) -> None:
+        self._done = done
+        self._report(done, self._total, label)
+
+    def drawn(self, label: str) -> None:
+        self._done += 1
+        self._report(self._done, self._total, label)
+
+    def finished(self) -> None:
+        self._report(self._total, self._total, "")
+
+
+def _check(trees: Mapping[str, xr.DataTree]) -> None:
+    if not trees:
+        raise ValueError("results must hold at least one result of sample(...), fit(...) or compare(...).")
+    for label, tree in trees.items():
+        if "posterior" not in tree.children or "network" not in tree.attrs:
+            raise ValueError(
+                f"results: {label!r} is no result of sample(...), fit(...), compare(...) or a fixed point."
+            )

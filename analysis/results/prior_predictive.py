@@ -1,0 +1,122 @@
+"""What a prior says before it has seen data: networks drawn from it."""
+
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from numpyro.handlers import seed, trace
+
+from inference.problem import check_problem
+from inference.runs.datatree import build_tree
+from inference.runs.observables import observe
+from inference.tracing import TRACE_LOCK
+from models import Dataset, Isotropic, Teacher, TwoLayerNetwork, checks
+
+# Draws are laid out as four chains, as those of guides and fixed points are.
+_CHAINS = 4
+# Draws made at once: bounds the memory.
+_BATCH = 64
+# Functions kept on the line, and its points: both test points are among them.
+_LINES, _POINTS = 12, 301
+_NUM_TEST = 500
+
+
+def prior_predictive(
+    network: TwoLayerNetwork, data: Dataset | Teacher, key: jax.Array, num_draws: int = 1000
+) -> xr.DataTree:
+    """Draw networks from the prior, and look at their functions where the data are.
+
+    Parameters
+    ----------
+    network
+        The network; its κ plays no role but in ``log_likelihood``.
+    data
+        The data whose inputs and targets the draws are held against, without conditioning on them; from a teacher
+        500 test points are drawn.
+    key
+        A ``jax.random.key``.
+    num_draws
+        Number of independent draws, a multiple of 4.
+
+    Returns
+    -------
+    xarray.DataTree
+        The schema of :func:`inference.runs.datatree.build_tree`, scheme ``prior``, independent draws; so that
+        :func:`analysis.results.order_parameters` gives the prior's m and relevance ratio. A further group ``line`` holds
+        ``f`` (function, position) of 12 draws on the line x(t) = (1 - t) x_A + t x_B through two test points, t from
+        -1 to 2 in ``position``.
+
+    Raises
+    ------
+    ValueError
+        For data that do not fit the network, or a number of draws that is not a multiple of 4.
+
+    References
+    ----------
+    Gabry, Simpson, Vehtari, Betancourt and Gelman, *Visualization in Bayesian workflow*, JRSS A 182 (2019).
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import ARD, SparseParity, TwoLayerNetwork
+    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=ARD())
+    >>> tree = prior_predictive(network, SparseParity(6, 2), jax.random.key(0), num_draws=40)
+    >>> tree.order_parameters.order_parameter.shape, tree.line.f.shape
+    ((4, 10), (12, 301))
+    """
+    key_data, key_draws = jax.random.split(key)
+    if isinstance(data, Teacher):
+        data = data.sample(key_data, 1, _NUM_TEST)
+    check_problem(network, data)
+    checks.whole("num_draws", num_draws, _CHAINS)
+    if num_draws % _CHAINS:
+        raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
+    began = time.perf_counter()
+    draws = draw_prior(network, key_draws, num_draws)
+    posterior = {name: value.reshape(_CHAINS, -1, *value.shape[1:]) for name, value in draws.items()}
+    tree = build_tree(
+        network,
+        data,
+        posterior,
+        # The functions do not depend on the prior: one compiled program serves all.
+        observed=observe(replace(network, prior=Isotropic()), data, posterior),
+        scheme="prior",
+        settings={"num_draws": num_draws},
+        seed=key,
+        wall_time_s=time.perf_counter() - began,
+        gradient_evaluations=0,
+        independent_draws=True,
+        extra_attributes={"population": 1},  # as theories of the population, it has not seen the data
+    )
+    position, points = line(data)
+    shown = {name: draws[name][:_LINES] for name in ("w", "a", "b") if name in draws}
+    f = np.asarray(network.apply(shown, points))
+    tree["line"] = xr.Dataset({"f": (("function", "position"), f)}, coords={"position": position})
+    return tree
+
+
+def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict[str, np.ndarray]:
+    """Independent draws of all sites of the prior, recorded ones included, with the draws leading."""
+
+    def one(key):
+        sites = trace(seed(network.sample_parameters, key)).get_trace()
+        return {
+            name: site["value"] for name, site in sites.items() if site["type"] in ("sample", "deterministic")
+        }
+
+    with TRACE_LOCK:
+        draws = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=_BATCH))(
+            jax.random.split(key, num_draws)
+        )
+    return {name: np.asarray(value) for name, value in draws.items()}
+
+
+def line(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Positions t and points x(t) of the line through the first test point and the first that differs from it."""
+    differs = np.flatnonzero((data.x_test != data.x_test[0]).any(axis=1))
+    start, end = data.x_test[0], data.x_test[differs[0]] if len(differs) else -data.x_test[0]
+    position = np.linspace(-1.0, 2.0, _POINTS)
+    return position, jnp.asarray(start + position[:, None] * (end - start), jnp.float32)

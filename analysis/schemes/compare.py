@@ -1,0 +1,283 @@
+"""Every scheme on the same model and data, side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import arviz_stats
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analysis.diagnostics.diagnose import Diagnosis, diagnose
+from analysis.results.order_parameters import order_parameters
+from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
+from inference.problem import check_problem
+from inference.runs.progress import ProgressCallback
+from models import Dataset, TwoLayerNetwork, checks
+
+COLUMNS = (
+    "kappa",
+    "scheme",
+    "prior",
+    "order_parameter",
+    "order_parameter_se",
+    "test_mse_draw",
+    "test_mse_mean",
+    "relevance_ratio",
+    "r_hat_max",
+    "ess_min",
+    "pareto_k",
+    "elpd_loo",
+    "gradient_evaluations",
+    "wall_time_s",
+    "converged",
+)
+
+
+@dataclass(frozen=True)
+class SchemeResult:
+    """One scheme's answer: its draws, its fixed point where it is one, the diagnosis, and its row of the table."""
+
+    tree: xr.DataTree
+    point: object | None
+    diagnosis: Diagnosis
+    row: dict
+
+    @property
+    def label(self) -> str:
+        """Unique name within a comparison, also the group name in the run file."""
+        return f"{self.row['scheme']}-{self.row['prior']}-kappa{self.row['kappa']:g}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Answers of several schemes, priors and noise levels; comparisons of the same problem add up.
+
+    Attributes
+    ----------
+    problem
+        What was declared, JSON-able.
+    results
+        One :class:`SchemeResult` per scheme, prior and κ.
+    """
+
+    problem: dict
+    results: tuple[SchemeResult, ...]
+
+    def __add__(self, other: Comparison) -> Comparison:
+        return Comparison({**self.problem, **other.problem}, self.results + other.results)
+
+    @property
+    def rows(self) -> list[dict]:
+        """The table's rows, JSON-able; None where a figure has no meaning."""
+        return [result.row for result in self.results]
+
+    @property
+    def trees(self) -> dict[str, xr.DataTree]:
+        """The results by label."""
+        return {result.label: result.tree for result in self.results}
+
+    def table(self) -> pd.DataFrame:
+        """One row a scheme, the columns of :data:`COLUMNS`."""
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+    def select(self, **wanted) -> list[SchemeResult]:
+        """The results whose rows hold the `wanted` values, such as ``select(kappa=0.05, prior="ard")``."""
+        return [r for r in self.results if all(r.row[name] == value for name, value in wanted.items())]
+
+    def elpd(self) -> pd.DataFrame:
+        """``arviz.compare`` of the schemes that have seen the data, for each κ (rows: kappa, scheme-prior)."""
+        parts = {}
+        for kappa in dict.fromkeys(row["kappa"] for row in self.rows):
+            loo = {
+                f"{r.row['scheme']}-{r.row['prior']}": r.diagnosis.loo
+                for r in self.select(kappa=kappa)
+                if r.diagnosis.loo is not None
+            }
+            if len(loo) > 1:
+                parts[kappa] = arviz_stats.compare(loo)
+        return pd.concat(parts, names=["kappa", "scheme"]) if parts else pd.DataFrame()
+
+    def to_tree(self) -> xr.DataTree:
+        """All results in one DataTree, a child per label."""
+        tree = xr.DataTree.from_dict({f"/{label}": None for label in self.trees})
+        for label, result in self.trees.items():
+            tree[label] = result
+        tree.attrs = {"problem": json.dumps(self.problem, default=str)}
+        return tree
+
+
+def compare(
+    network: TwoLayerNetwork,
+    data: Dataset,
+    schemes: Sequence[str] | None = None,
+    key: jax.Array | None = None,
+    *,
+    progress: dict[str, ProgressCallback] | None = None,
+    workers: int = 1,
+) -> Comparison:
+    """Run `schemes` on the same network and data, and lay their answers side by side.
+
+    Parameters
+    ----------
+    network, data
+        The model and its data.
+    schemes
+        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel,
+        block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; None for all but the last five that
+        cover the problem.
+    key
+        A ``jax.random.key``; each scheme gets its own key, folded in by the scheme's place in that list, so that
+        a scheme's answer does not depend on which others run. ``jax.random.key(0)`` by default.
+    progress
+        Callbacks ``(done, total, text)`` by scheme.
+    workers
+        Schemes that run at the same time, in threads; the answers do not depend on it.
+
+    Returns
+    -------
+    Comparison
+        Its ``table()`` has one row a scheme: the order parameter with its standard error, the test MSE of one
+        draw and of the mean, the relevance ratio, worst R-hat and ESS of functions, Pareto k̂ (guides), elpd by
+        PSIS-LOO, gradient evaluations and wall time.
+
+    Raises
+    ------
+    ValueError
+        For an unknown scheme, or one that does not cover the problem.
+    DivergenceError
+        When SGLD's step size is too large for the problem.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
+    >>> compare(network, data, ["nngp", "mean-field"]).table().scheme.tolist()
+    ['nngp', 'mean-field']
+    """
+    check_problem(network, data)
+    checks.whole("workers", workers, 1)
+    names = default_schemes(network, data) if schemes is None else list(schemes)
+    if not names:
+        raise ValueError("schemes must name at least one scheme, or be None for all that apply.")
+    for name in names:
+        check_scheme(name, network, data)
+    key = jax.random.key(0) if key is None else key
+    callbacks = progress or {}
+
+    stopped = threading.Event()
+
+    def run(name: str) -> SchemeResult:
+        scheme_key = jax.random.fold_in(key, list(SCHEMES).index(name))
+
+        def report(done: int, total: int, text: str) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            callbacks.get(name, lambda done, total, text: None)(done, total, text)
+
+        return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            results = tuple(pool.map(run, names))
+        except BaseException:
+            # After Ctrl-C or a failure the others stop at their next report instead of running to their end.
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Comparison(describe_problem(network, data), results)
+
+
+def summarise(tree: xr.DataTree, point) -> SchemeResult:
+    """The row of one scheme: figures of its draws, or of its fixed point, which knows them without noise."""
+    diagnosis = diagnose(tree)
+    if hasattr(point, "elpd_loo_pointwise"):
+        diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
+    row = row_of(tree, diagnosis)
+    if point is not None:
+        exact = point.to_dict()
+        row |= {
+            "order_parameter": exact["order_parameter"],
+            "order_parameter_se": exact["error"],
+            "test_mse_draw": exact["test_mse"],
+            "test_mse_mean": exact["test_mse_mean"],
+            "relevance_ratio": exact["relevance_ratio"],
+            "gradient_evaluations": 0,
+            "converged": exact["converged"],
+        }
+    return SchemeResult(tree, point, diagnosis, {name: _json_number(value) for name, value in row.items()})
+
+
+def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
+    """The row of a result, from its draws alone; None where a figure has no meaning."""
+    summary = order_parameters(tree)
+    mean, se = summary.sel(estimate="mean"), summary.sel(estimate="se")
+    row = {
+        "kappa": json.loads(tree.attrs["network"])["kappa"],
+        "scheme": tree.attrs["scheme"],
+        "prior": tree.attrs["prior"],
+        "order_parameter": mean.order_parameter.item(),
+        "order_parameter_se": se.order_parameter.item(),
+        "test_mse_draw": mean.test_mse_draw.item(),
+        "test_mse_mean": mean.test_mse_mean.item(),
+        "relevance_ratio": mean.relevance_ratio.item() if "relevance_ratio" in mean else None,
+        "r_hat_max": diagnosis.r_hat_max,
+        "ess_min": diagnosis.ess_min,
+        "pareto_k": diagnosis.pareto_k,
+        "elpd_loo": None if diagnosis.loo is None else diagnosis.loo.elpd,
+        "gradient_evaluations": int(tree.attrs["gradient_evaluations"]),
+        "wall_time_s": float(tree.attrs["wall_time_s"]),
+        "converged": diagnosis.converged,
+    }
+    return {name: _json_number(value) for name, value in row.items()}
+
+
+def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
+    """The problem as JSON-able values; κ and the prior stand in the rows."""
+    return {
+        "input_dim": network.input_dim,
+        "width": network.width,
+        "gamma": network.gamma,
+        "activation": network.activation,
+        "bias": network.bias,
+        "readout_scale": network.readout_scale,
+        "num_data": data.num_data,
+        "num_test": len(data.x_test),
+        "teacher": None if data.teacher is None else repr(data.teacher),
+        "relevant": None if data.relevant is None else list(data.relevant),
+        "inputs": None if data.names is None else list(data.names),
+        "standardisation": data.standardisation and data.standardisation.to_dict(data.names),
+    }
+
+
+def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
+    """The closed-form leave-one-out of a Gaussian process in ArviZ's form; its networks' draws have finite width."""
+    like = tree["log_likelihood"].y.isel(chain=0, draw=0, drop=True)
+    pointwise = like.copy(data=point.elpd_loo_pointwise)
+    return arviz_stats.utils.ELPDDataLOO(
+        elpd=point.elpd_loo,
+        se=float(np.sqrt(pointwise.size * pointwise.var())),
+        p=float(np.sum(point.log_density_pointwise) - point.elpd_loo),
+        n_samples=tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"],
+        n_data_points=pointwise.size,
+        scale="log",
+        warning=False,
+        good_k=0.7,
+        elpd_i=pointwise,
+        pareto_k=xr.zeros_like(pointwise),
+    )
+
+
+def _json_number(value):
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,1 @@
+"""Sweeps over a grid: their cells, where these run, and the reproduction of the experiment."""

@@ -1,0 +1,256 @@
+"""Sweeps: schemes over a grid of noises κ, data sizes P, seeds and priors, one resumable cell at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import jax
+import numpy as np
+import xarray as xr
+
+from analysis.results.files import save_tree
+from analysis.schemes.compare import COLUMNS
+from analysis.schemes.registry import SCHEMES, check_scheme
+from analysis.sweep.cells import Budget, Cell, Outcome, read_outcome, write_outcome
+from analysis.sweep.engines import cores, dask_cluster, in_process, local_processes
+from inference.runs.datatree import describe
+from models import TwoLayerNetwork, WeightPrior, checks
+
+DIMENSIONS = ("scheme", "prior", "kappa", "num_data", "seed")
+FIGURES = (
+    *(name for name in COLUMNS if name not in DIMENSIONS),
+    "train_mse",
+    "test_mse_draw_se",
+    "start_difference",
+    "start_difference_se",
+)
+
+
+def sweep(
+    network: TwoLayerNetwork,
+    teacher,
+    kappas: Sequence[float],
+    num_data: Sequence[int] = (300,),
+    seeds: Sequence[int] = (0,),
+    priors: Sequence[WeightPrior] | None = None,
+    schemes: Sequence[str] = ("sgld",),
+    *,
+    num_test: int = 1000,
+    budget: Budget | None = None,
+    out: Path | str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    retries: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> xr.Dataset:
+    """Run `schemes` on every cell of a grid, in parallel, and never a finished cell twice.
+
+    A cell's figures depend on its own coordinates alone: not on the grid it is part of, on the order, or on where
+    it runs. With the seed s they are those of ``mfzoo compare --seed s``.
+
+    Parameters
+    ----------
+    network
+        Its κ and prior give way to those of the grid.
+    teacher
+        Draws the data of every cell from the cell's seed.
+    kappas, num_data, seeds
+        The grid: noises κ > 0, data sizes P, seeds; each without repetition.
+    priors
+        Priors over the hidden weights, of different names; the network's own by default.
+    schemes
+        Names as in :func:`analysis.schemes.compare`. A scheme is skipped for the priors that it does not cover.
+    num_test
+        Number of test points.
+    budget
+        Steps of the samplers; those of a comparison by default.
+    out
+        Folder that keeps a file per cell as soon as it is finished, and the dataset as ``sweep.nc`` at the end. A
+        repeated call with the same folder runs what is missing or has failed. Nothing is written by default.
+    workers
+        Processes on this machine, one a core by default; 0 for this process. They are spawned, so that a
+        script that sweeps needs an ``if __name__ == "__main__":``.
+    scheduler
+        Address of a Dask scheduler, whose workers then run the cells (extra ``[cluster]``).
+    retries
+        How often a cell that fails runs again before it is recorded as failed; the others go on.
+    progress
+        Called with ``(done, total, text)``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions scheme, prior, kappa, num_data, seed. Variables: the columns of a comparison's table
+        (order_parameter with order_parameter_se, test_mse_draw, test_mse_mean, ..., converged as 0 or 1) and
+        train_mse of a draw, test_mse_draw_se, and for chains from both starts start_difference, m of those from
+        the aligned state minus m of those from the prior, with its standard error start_difference_se; NaN where
+        a figure has no meaning; status (done, failed, skipped) and error, a sentence.
+
+    Raises
+    ------
+    ValueError
+        For arguments out of range, a scheme that covers no prior, a folder that is not a sweep's, or a
+        scheduler that cannot be reached.
+
+    Examples
+    --------
+    >>> from models import SparseParity, TwoLayerNetwork
+    >>> network, teacher = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1), SparseParity(6, 2)
+    >>> grid = sweep(network, teacher, [0.2, 0.4], [30], seeds=[0, 1], schemes=["nngp"], workers=0)
+    >>> grid.order_parameter.shape, bool((grid.status == "done").all())
+    ((1, 1, 2, 1, 2), True)
+    """
+    axes = {
+        "scheme": list(schemes),
+        "prior": [network.prior] if priors is None else list(priors),
+        "kappa": [float(kappa) for kappa in kappas],
+        "num_data": list(num_data),
+        "seed": list(seeds),
+    }
+    budget = budget or Budget()
+    _check(axes, num_test, budget, workers, retries)
+    cells = _cells(network, teacher, axes, num_test, budget)
+    folder = None if out is None else Path(out)
+    found = {} if folder is None else _kept(folder, cells)
+    missing = [cell for cell in cells if cell.fingerprint not in found]
+    if scheduler is not None:
+        outcomes = dask_cluster(missing, retries, scheduler)
+    elif workers == 0:
+        outcomes = in_process(missing, retries)
+    else:
+        outcomes = local_processes(missing, retries, workers or cores())
+    report = _Report(progress, len(found), len(cells))
+    if missing:
+        with closing(outcomes):
+            for outcome in outcomes:
+                found[outcome.cell.fingerprint] = outcome
+                if folder is not None:
+                    write_outcome(folder, outcome)
+                report.finished(outcome)
+    grid = _dataset(axes, found).assign_attrs(_attributes(network, teacher, num_test, budget))
+    if folder is not None:
+        save_tree(xr.DataTree(grid), folder / "sweep.nc")
+    return grid
+
+
+def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retries: int) -> None:
+    names = {
+        "scheme": "schemes",
+        "prior": "priors",
+        "kappa": "kappas",
+        "num_data": "num_data",
+        "seed": "seeds",
+    }
+    for kappa in axes["kappa"]:
+        checks.positive("kappas", kappa)
+    for size in axes["num_data"]:
+        checks.whole("num_data", size, 1)
+    for seed in axes["seed"]:
+        checks.whole("seeds", seed, 0)
+    for name in axes["scheme"]:
+        checks.one_of("schemes", name, SCHEMES)
+    for name, values in {**axes, "prior": [prior.name for prior in axes["prior"]]}.items():
+        if not values or len(set(values)) < len(values):
+            raise ValueError(
+                f"{names[name]} must hold at least one value, none of them twice; got {values!r}."
+            )
+    checks.whole("num_test", num_test, 1)
+    budget.check()
+    if workers is not None:
+        checks.whole("workers", workers, 0)
+    checks.whole("retries", retries, 0)
+
+
+def _cells(network: TwoLayerNetwork, teacher, axes: dict, num_test: int, budget: Budget) -> list[Cell]:
+    """A cell for every point of the grid, but for schemes on priors that they do not cover."""
+    tiny = teacher.sample(jax.random.key(0), 1, 1)  # what a scheme covers does not depend on the sizes
+    cells = []
+    for scheme in axes["scheme"]:
+        covered = 0
+        for prior in axes["prior"]:
+            declared = replace(network, prior=prior)
+            try:
+                check_scheme(scheme, declared, tiny)
+            except ValueError as error:
+                refusal = error
+                continue
+            covered += 1
+            cells += [
+                Cell(replace(declared, kappa=kappa), teacher, size, num_test, seed, scheme, budget)
+                for kappa, size, seed in product(axes["kappa"], axes["num_data"], axes["seed"])
+            ]
+        if not covered:
+            raise refusal
+    return cells
+
+
+def _kept(folder: Path, cells: list[Cell]) -> dict[str, Outcome]:
+    """The finished cells of an earlier call by fingerprint; those that failed run again."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir():
+        raise ValueError(f"out: {str(folder)!r} holds files, but no sweep; name another folder.")
+    try:
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"out: cannot write {str(folder)!r} ({error.strerror}); name another folder."
+        ) from None
+    outcomes = (read_outcome(folder, cell) for cell in cells)
+    return {
+        outcome.cell.fingerprint: outcome
+        for outcome in outcomes
+        if outcome is not None and outcome.figures is not None
+    }
+
+
+class _Report:
+    """Progress of a sweep, with the remaining time from the cells of this call alone."""
+
+    def __init__(self, progress, kept: int, total: int):
+        self._progress = progress or (lambda done, total, text: None)
+        self._kept, self._done, self._total, self._failed = kept, kept, total, 0
+        self._began = time.perf_counter()
+        self._progress(kept, total, f"{kept} cells were there" if kept else "starting")
+
+    def finished(self, outcome: Outcome) -> None:
+        self._done += 1
+        self._failed += outcome.figures is None
+        left = (time.perf_counter() - self._began) / (self._done - self._kept) * (self._total - self._done)
+        text = f"{self._failed} failed" + (f", about {_duration(left)} left" if left else "")
+        self._progress(self._done, self._total, text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _dataset(axes: dict, found: dict[str, Outcome]) -> xr.Dataset:
+    coords = {**axes, "prior": [prior.name for prior in axes["prior"]]}
+    shape = tuple(len(values) for values in coords.values())
+    table = {name: np.full(shape, math.nan) for name in FIGURES}
+    status, error = np.full(shape, "skipped", dtype=object), np.full(shape, "", dtype=object)
+    for outcome in found.values():
+        place = tuple(coords[name].index(value) for name, value in outcome.cell.coordinates.items())
+        for name, value in (outcome.figures or {}).items():
+            if name in table and value is not None:
+                table[name][place] = value
+        status[place] = "failed" if outcome.figures is None else "done"
+        error[place] = outcome.error or ""
+    return xr.Dataset(
+        {name: (DIMENSIONS, values) for name, values in (table | {"status": status, "error": error}).items()},
+        coords,
+    )
+
+
+def _attributes(network: TwoLayerNetwork, teacher, num_test: int, budget: Budget) -> dict:
+    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
+    problem = {**declared, "teacher": repr(teacher), "num_test": num_test}
+    return {"problem": json.dumps(problem, default=str), "budget": json.dumps(vars(budget))}

@@ -1,0 +1,193 @@
+"""Where features are learned: the critical noise of a theory, and how it scales (theorem 4.1 as a measurement)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import linregress
+
+from analysis.theory.phase_diagram import noise_curve, solve
+from analysis.theory.theories import Theory, theory
+from models import SparseParity, TwoLayerNetwork, checks
+
+VARIED = ("input_dim", "degree", "width")
+_DEEPEST = 1e-3  # noise below which the search for an onset gives up, relative to where it begins
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class CriticalNoise:
+    """The critical noise of one theory on one problem.
+
+    Attributes
+    ----------
+    onset
+        The largest κ at which the solution that `start` leads to has m at or above the level asked for; None where it
+        never has.
+    folds
+        κ at which two solutions merge, in order along the curve from large κ: of a pair the lower one ends the
+        prior's branch, the upper one the aligned branch. Empty where the onset is smooth, or where the theory was
+        solved point by point.
+    """
+
+    onset: float | None
+    folds: tuple[float, ...]
+
+
+def critical_noise(
+    name: str,
+    network: TwoLayerNetwork,
+    teacher,
+    num_data: int | None = None,
+    *,
+    order_parameter: float = 0.1,
+    start: str = "prior",
+) -> CriticalNoise:
+    """The noise below which a theory learns features.
+
+    Parameters
+    ----------
+    name
+        nngp, mean-field, mean-field-ard, adaptive-kernel or block-adaptive-kernel.
+    network
+        Its κ is not used; its prior as in :func:`analysis.theory.phase_diagram`.
+    teacher
+        On sparse parity the whole curve of solutions is followed; another teacher is solved point by point.
+    num_data
+        P for theories with a finite-P form; None for the population.
+    order_parameter
+        The level of m that counts as learned.
+    start
+        "prior" or "aligned".
+
+    Raises
+    ------
+    ValueError
+        For a theory that does not cover the problem.
+
+    Examples
+    --------
+    >>> from models import SparseParity, TwoLayerNetwork
+    >>> critical = critical_noise("mean-field", TwoLayerNetwork(35, 512, 0.1), SparseParity(35, 2))
+    >>> round(critical.onset, 4)
+    0.0345
+    """
+    if not 0 < order_parameter < 1:
+        raise ValueError(f"order_parameter must lie between 0 and 1, got {order_parameter!r}.")
+    checks.one_of("start", start, ("prior", "aligned"))
+    named = theory(name)
+    if num_data is not None and not named.finite_data:
+        raise ValueError(f"num_data must be None for {name}, a theory of infinite data, got {num_data!r}.")
+    network = named.network(network)
+    if (
+        named.has_curve
+        and isinstance(teacher, SparseParity)
+        and network.activation == "relu"
+        and not network.bias
+    ):
+        return _on_curve(named, network, teacher, num_data, order_parameter, start)
+    return CriticalNoise(_by_search(named, network, teacher, num_data, order_parameter, start), ())
+
+
+def _on_curve(named: Theory, network, teacher, num_data, level: float, start: str) -> CriticalNoise:
+    kappa, onset = 0.02, None
+    # A curve that reaches far down costs more than one that does not.
+    while onset is None and kappa > 1e-4:
+        curve = noise_curve(named, network, teacher, kappa, num_data)
+        onset = curve.onset(level, start)
+        kappa /= 4
+    return CriticalNoise(onset, tuple(fold.kappa for fold in curve.folds()))
+
+
+def _by_search(named: Theory, network, teacher, num_data, level: float, start: str) -> float | None:
+    def excess(log_kappa: float) -> float:
+        point = solve(named, network, teacher, math.exp(log_kappa), num_data, start)
+        return point.order_parameter - level
+
+    high = 0.0
+    low = high - math.log(2.0)
+    while excess(low) < 0:
+        high, low = low, low - math.log(2.0)
+        if low < math.log(_DEEPEST):
+            return None
+    return math.exp(brentq(excess, low, high, xtol=_TOLERANCE)) if excess(high) < 0 else math.exp(high)
+
+
+@dataclass(frozen=True)
+class ScalingExponent:
+    """κ_c ∝ value^exponent, by least squares on logarithms.
+
+    Attributes
+    ----------
+    exponent, standard_error
+        Slope of log κ_c against log value, and its standard error from the scatter about the line.
+    values, critical_noises
+        What was varied, and κ_c at each.
+    """
+
+    exponent: float
+    standard_error: float
+    values: tuple[int, ...]
+    critical_noises: tuple[float, ...]
+
+
+def scaling_exponent(
+    name: str,
+    network: TwoLayerNetwork,
+    teacher: SparseParity,
+    varied: str,
+    values: Sequence[int],
+    num_data: int | None = None,
+    *,
+    order_parameter: float = 0.1,
+    start: str = "prior",
+) -> ScalingExponent:
+    """How the critical noise scales with input_dim, degree or width.
+
+    Theorem 4.1 of arXiv:2510.15174 has κ_c ∝ 1/√(dk) for MF and 1/√k, without the d, for MF-ARD.
+
+    Parameters
+    ----------
+    name, network, teacher, num_data, order_parameter, start
+        As in :func:`critical_noise`, where `varied` does not replace them.
+    varied
+        "input_dim", "degree" or "width".
+    values
+        At least two values of it.
+
+    Raises
+    ------
+    ValueError
+        As :func:`critical_noise`, or where m never reaches the level.
+
+    Examples
+    --------
+    >>> from models import SparseParity, TwoLayerNetwork
+    >>> network, teacher = TwoLayerNetwork(35, 512, 0.1), SparseParity(35, 2)
+    >>> scaling = scaling_exponent("mean-field", network, teacher, "input_dim", [35, 70])
+    >>> -0.6 < scaling.exponent < -0.4
+    True
+    """
+    checks.one_of("varied", varied, VARIED)
+    values = [int(value) for value in values]
+    if len(set(values)) < 2:
+        raise ValueError(f"values must hold at least two different numbers, got {values}.")
+    found = []
+    for value in values:
+        problem = network if varied == "degree" else replace(network, **{varied: value})
+        degree = value if varied == "degree" else teacher.degree
+        target = SparseParity(problem.input_dim, degree)
+        onset = critical_noise(
+            name, problem, target, num_data, order_parameter=order_parameter, start=start
+        ).onset
+        if onset is None:
+            raise ValueError(
+                f"order_parameter={order_parameter:g} is not reached by {name} at {varied}={value}; lower it."
+            )
+        found.append(onset)
+    line = linregress(np.log(values), np.log(found))
+    return ScalingExponent(float(line.slope), float(line.stderr), tuple(values), tuple(found))

@@ -1,0 +1,177 @@
+"""Phase diagrams: what the theories say over a grid of noises κ and data sizes P."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from analysis.theory.theories import Theory, theory
+from inference.fixed_points import NoiseCurve, NoiseSolution
+from models import SparseParity, TwoLayerNetwork, checks
+
+FIGURES = ("order_parameter", "test_mse", "test_mse_mean", "effective_ridge", "num_aligned", "error")
+_ONSET = 0.1
+
+
+def phase_diagram(
+    network: TwoLayerNetwork,
+    teacher,
+    kappas: Sequence[float],
+    num_data: Sequence[int | None] = (None,),
+    theories: Sequence[str] = ("adaptive-kernel", "mean-field"),
+    *,
+    start: str = "prior",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> xr.Dataset:
+    """Solve `theories` on a grid of noises and data sizes.
+
+    On sparse parity MF, MF-ARD and AK are not solved cell by cell: their solutions form one curve, which is
+    followed once; κ and P are then read off it (:class:`inference.fixed_points.NoiseCurve`). Other theories and
+    teachers are solved cell by cell.
+
+    Parameters
+    ----------
+    network
+        Its κ is not used. A theory that does not cover its prior is solved with its own prior of the same scale.
+    teacher
+        A :class:`models.SparseParity`, or another teacher that every theory named covers.
+    kappas
+        Noises κ > 0, distinct.
+    num_data
+        Data sizes P; None for the population. Theories without a finite-P form have their one row at P = ∞.
+    theories
+        Names among nngp, mean-field, mean-field-ard, adaptive-kernel, block-adaptive-kernel.
+    start
+        Which stable solution, where there are several: "prior" (smallest m) or "aligned" (largest).
+    progress
+        Called with ``(done, total, text)``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions theory, kappa and num_data (∞ for the population); variables order_parameter, test_mse (of a
+        draw), test_mse_mean, effective_ridge, num_aligned (neurons), error (of m), and by theory and num_data
+        onset (the largest κ at which m ≥ 0.1) and, by fold too, fold_kappa (in order along the curve; folds 0, 2, …
+        end the prior's branch, folds 1, 3, … the aligned one). NaN where a theory does not say.
+
+    Raises
+    ------
+    ValueError
+        For noises or sizes out of range, an unknown theory, or one that does not cover the problem.
+
+    Examples
+    --------
+    >>> from models import SparseParity, TwoLayerNetwork
+    >>> network = TwoLayerNetwork(input_dim=10, width=32, kappa=0.1)
+    >>> grid = phase_diagram(network, SparseParity(10, 2), [0.3, 0.03], [100, 1000])
+    >>> dict(grid.sizes)["num_data"], bool(grid.order_parameter.sel(theory="adaptive-kernel", kappa=0.03).max() > 0.5)
+    (3, True)
+    """
+    kappas = [float(kappa) for kappa in kappas]
+    for kappa in kappas:
+        checks.positive("kappas", kappa)
+    sizes = [None if size is None else _size(size) for size in num_data]
+    for name, values in (("kappas", kappas), ("num_data", sizes), ("theories", list(theories))):
+        if not values or len(set(values)) < len(values):
+            raise ValueError(
+                f"{name} must hold at least one value, none of them twice; got {list(values)!r}."
+            )
+    checks.one_of("start", start, ("prior", "aligned"))
+    named = {name: theory(name) for name in theories}
+    population = any(not t.finite_data for t in named.values()) and None not in sizes
+    rows = [*sizes, None] if population else sizes
+    report = progress or (lambda done, total, text: None)
+    parts, total = [], len(named) * len(rows)
+    for name, t in named.items():
+        solver = _Solver(name, t, t.network(network), teacher, min(kappas), start)
+        columns = []
+        for size in rows:
+            report(len(parts) * len(rows) + len(columns), total, f"{name} P={'∞' if size is None else size}")
+            wanted = size in sizes if t.finite_data else size is None
+            columns.append(solver.row(kappas, size) if wanted else _nothing(kappas))
+        parts.append(xr.concat(columns, "num_data", join="outer"))
+    report(total, total, "")
+    grid = xr.concat(parts, "theory", join="outer").transpose("theory", "kappa", "num_data", ...)
+    return grid.assign_coords(
+        theory=list(named), kappa=kappas, num_data=[math.inf if size is None else size for size in rows]
+    ).assign_attrs(start=start, onset_order_parameter=_ONSET)
+
+
+def _size(size) -> int:
+    if isinstance(size, float) and size.is_integer():
+        size = int(size)
+    checks.whole("num_data", size, 1)
+    return int(size)
+
+
+@dataclass
+class _Solver:
+    """One theory on one problem, a row of noises at a time."""
+
+    name: str
+    theory: Theory
+    network: TwoLayerNetwork
+    teacher: object
+    smallest: float
+    start: str
+
+    def row(self, kappas: list[float], num_data: int | None) -> xr.Dataset:
+        if self.theory.has_curve and isinstance(self.teacher, SparseParity) and self._plain():
+            curve = noise_curve(self.theory, self.network, self.teacher, self.smallest, num_data)
+            found = [curve.reached(kappa, self.start) for kappa in kappas]
+            folds = by_kind(curve.folds())
+            onset = curve.onset(_ONSET, self.start)
+            return _row(found, math.nan if onset is None else onset, folds)
+        found = [
+            solve(self.theory, self.network, self.teacher, kappa, num_data, self.start) for kappa in kappas
+        ]
+        return _row(found, math.nan, [])
+
+    def _plain(self) -> bool:
+        return self.network.activation == "relu" and not self.network.bias
+
+
+def by_kind(folds: list[NoiseSolution]) -> list[float]:
+    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN in the gaps.
+
+    κ has minima and maxima in turn, but of a minimum whose κ² lies below 0 there is no fold.
+    """
+    out = []
+    for fold in folds:
+        # Beyond a maximum of κ the solutions are stable.
+        out += [math.nan] * (len(out) % 2 != fold.stable) + [fold.kappa]
+    return out
+
+
+def noise_curve(
+    theory: Theory, network: TwoLayerNetwork, teacher: SparseParity, kappa: float, num_data: int | None
+) -> NoiseCurve:
+    """The curve of a theory that has one."""
+    data = {"num_data": num_data} if theory.finite_data else {}
+    return theory.solver().noise_curve(network, teacher, kappa, **data)
+
+
+def solve(theory: Theory, network: TwoLayerNetwork, teacher, kappa: float, num_data: int | None, start: str):
+    """The fixed point at one κ and P."""
+    options = {"start": start} if theory.has_starts else {}
+    if theory.finite_data:
+        options["num_data"] = num_data
+    return theory.solver().solve(replace(network, kappa=kappa), teacher, **options)
+
+
+def _row(found: list, onset: float, folds: list[float]) -> xr.Dataset:
+    def value(solution, name):
+        result = getattr(solution, name, None)
+        return math.nan if result is None else float(result)
+
+    variables = {name: ("kappa", [value(solution, name) for solution in found]) for name in FIGURES}
+    fold = xr.DataArray(np.array(folds, dtype=float), dims="fold", coords={"fold": range(len(folds))})
+    return xr.Dataset({**variables, "onset": onset, "fold_kappa": fold})
+
+
+def _nothing(kappas: list[float]) -> xr.Dataset:
+    return _row([None] * len(kappas), math.nan, [])

@@ -1,0 +1,80 @@
+"""A kernel and its starting values, bound to a network."""
+
+import jax
+import jax.numpy as jnp
+from numpyro.infer import HMC
+from numpyro.infer.mcmc import MCMCKernel
+
+from inference.kernels.sgld import SGLD
+from inference.starts import start_params
+from models import Dataset, TwoLayerNetwork
+
+# State fields to collect, by the names that ArviZ gives them in sample_stats.
+_LANGEVIN_FIELDS = {"potential_energy": "potential_energy", "step_size": "step_size"}
+_HMC_FIELDS = {
+    "potential_energy": "potential_energy",
+    "energy": "energy",
+    "n_steps": "num_steps",
+    "acceptance_rate": "accept_prob",
+    "diverging": "diverging",
+    "step_size": "adapt_state.step_size",
+}
+
+
+def bind_kernel(kernel, network: TwoLayerNetwork) -> MCMCKernel:
+    """A kernel for `network`: `kernel` itself, bound to it, or made from it."""
+    if not isinstance(kernel, MCMCKernel) and callable(kernel):
+        kernel = kernel(network)
+    if not isinstance(kernel, MCMCKernel):
+        raise ValueError(
+            "kernel must be a NumPyro kernel or a callable from a model to one, such as SGLD(step_size=1e-3) "
+            f"or NUTS, got {type(kernel).__name__}."
+        )
+    if getattr(kernel, "model", None) is None:
+        if not hasattr(kernel, "bind"):
+            raise ValueError(
+                f"kernel {type(kernel).__name__} has no model; make it with the network as its model."
+            )
+        kernel = kernel.bind(network)
+    return kernel
+
+
+def stats_fields(kernel: MCMCKernel) -> dict[str, str]:
+    """The state fields of `kernel` to keep of every draw, by their names in ``sample_stats``."""
+    if isinstance(kernel, HMC):
+        return _HMC_FIELDS
+    return getattr(kernel, "stats_fields", _LANGEVIN_FIELDS if isinstance(kernel, SGLD) else {})
+
+
+def check_init_params(
+    init_params: dict, network: TwoLayerNetwork, data: Dataset, num_chains: int, own_model: bool
+) -> None:
+    """``ValueError`` unless `init_params` are finite values with the chains leading, one for every site.
+
+    Names and shapes are those of the network; with `own_model` False the kernel samples another model, whose
+    sites are not known here.
+    """
+    if not isinstance(init_params, dict):
+        raise ValueError(
+            f"init_params must be a dict of unconstrained site values, got {type(init_params).__name__}."
+        )
+    if own_model:
+        wanted = jax.eval_shape(
+            lambda key: start_params(network, data, key, num_chains, "prior"), jax.random.key(0)
+        )
+        if set(init_params) != set(wanted):
+            raise ValueError(
+                f"init_params must hold the sites {', '.join(sorted(wanted))}, "
+                f"got {', '.join(map(str, sorted(init_params))) or 'none'}."
+            )
+        for name, value in wanted.items():
+            if jnp.shape(init_params[name]) != value.shape:
+                raise ValueError(
+                    f"init_params[{name!r}] must have shape {value.shape}, chains leading, "
+                    f"got {jnp.shape(init_params[name])}."
+                )
+    for name, value in init_params.items():
+        if not bool(jnp.isfinite(jnp.asarray(value)).all()):
+            raise ValueError(
+                f"init_params[{name!r}] holds NaN or infinite values; every start must be finite."
+            )

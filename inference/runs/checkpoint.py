@@ -1,0 +1,129 @@
+"""Checkpoints: the whole state of a run between two compiled calls, in one file without pickles."""
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inference.runs.atomic import replace_file
+
+_FORMAT = "mean-field-zoo checkpoint 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a run is, and the kernel state from which it goes on.
+
+    Attributes
+    ----------
+    fingerprint
+        What determines the draws, JSON-able.
+    done
+        Steps of each chain so far, warm-up included.
+    pieces
+        Names of the draw files that are valid, in order.
+    work
+        Gradient evaluations so far, over all chains.
+    seconds
+        Wall time so far.
+    leaves
+        Leaves of the kernel state as arrays, keys as their data; None before the first step.
+    """
+
+    fingerprint: dict
+    done: int = 0
+    pieces: tuple[str, ...] = ()
+    work: int = 0
+    seconds: float = 0.0
+    leaves: tuple[np.ndarray, ...] | None = None
+
+    def with_state(self, state) -> "Checkpoint":
+        """This checkpoint with the leaves of `state`."""
+        leaves = [jax.random.key_data(v) if _is_key(v) else v for v in jax.tree.leaves(state)]
+        return replace(self, leaves=tuple(np.asarray(v) for v in leaves))
+
+    def restore(self, state):
+        """The stored state in the structure of the freshly initialised `state` of the same kernel.
+
+        Raises
+        ------
+        ValueError
+            Where number, shapes or number formats of the leaves differ.
+        """
+        template, structure = jax.tree.flatten(state)
+        like = [jax.random.key_data(v) if _is_key(v) else jnp.asarray(v) for v in template]
+        if [(v.shape, v.dtype) for v in like] != [(v.shape, v.dtype) for v in self.leaves or ()]:
+            raise ValueError(
+                "checkpoint holds the state of another kernel or model; resume with those it was begun with."
+            )
+        leaves = [
+            jax.random.wrap_key_data(jnp.asarray(v), impl=jax.random.key_impl(t))
+            if _is_key(t)
+            else jnp.asarray(v)
+            for v, t in zip(self.leaves, template, strict=True)
+        ]
+        return jax.tree.unflatten(structure, leaves)
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all; ``OSError`` where it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(Checkpoint({"seed": 1}, done=3).with_state((jnp.ones(2),)), Path(folder) / "c.npz")
+    ...     load_checkpoint(Path(folder) / "c.npz").done
+    3
+    """
+    plain = {**asdict(replace(checkpoint, leaves=None)), "format": _FORMAT}
+    plain["has_state"] = checkpoint.leaves is not None
+    # NumPy stores the formats of its own; others, such as bfloat16, come back as bytes that need a name.
+    plain["dtypes"] = [leaf.dtype.name for leaf in checkpoint.leaves or ()]
+    arrays = {f"leaf{i:04d}": leaf for i, leaf in enumerate(checkpoint.leaves or ())}
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(plain)), **arrays)
+
+    replace_file(path, write)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        For a file that is cut short or not a checkpoint.
+    """
+    try:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            plain = json.loads(str(file["header"]))
+            formats = enumerate(map(jnp.dtype, plain.pop("dtypes")))
+            leaves = tuple(file[f"leaf{i:04d}"].view(dtype) for i, dtype in formats)
+        if plain.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        plain["leaves"] = leaves if plain.pop("has_state") else None
+        return Checkpoint(**{**plain, "pieces": tuple(plain["pieces"])})
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        EOFError,
+        zipfile.BadZipFile,
+    ):
+        raise ValueError(
+            f"checkpoint {str(path)!r} is damaged or not one of this project; delete its folder and start again."
+        ) from None
+
+
+def _is_key(leaf) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

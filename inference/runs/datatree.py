@@ -1,0 +1,154 @@
+"""The one DataTree schema in which every scheme's draws end, so that every ArviZ function serves every scheme."""
+
+import json
+from importlib.metadata import version
+
+import arviz_base
+import jax
+import numpy as np
+import xarray as xr
+from numpyro.handlers import seed as seeded
+from numpyro.handlers import trace
+
+from inference.runs.observables import observe
+from inference.tracing import TRACE_LOCK
+from models import CollapsedNetwork, Dataset, TwoLayerNetwork
+
+_PACKAGES = ("mean-field-zoo", "jax", "numpyro", "arviz", "numpy")
+
+
+def build_tree(
+    network: TwoLayerNetwork,
+    data: Dataset,
+    posterior: dict,
+    *,
+    scheme: str,
+    settings: dict,
+    seed: jax.Array,
+    wall_time_s: float,
+    gradient_evaluations: int,
+    independent_draws: bool,
+    sample_stats: dict | None = None,
+    extra_attributes: dict | None = None,
+    observed: dict | None = None,
+    first_draw: int = 0,
+) -> xr.DataTree:
+    """Lay draws of a posterior, or of an approximation to it, out in the schema.
+
+    Parameters
+    ----------
+    network, data
+        What was declared, and the data it was conditioned on.
+    posterior
+        Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron), further sites
+        such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the standardised weights of a
+        non-centred prior) are left out, since ``w`` determines them.
+    scheme
+        Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory, such as nngp.
+    settings
+        JSON-able settings of the scheme.
+    seed
+        The ``jax.random.key`` that the scheme started from.
+    wall_time_s
+        Seconds, compilation included.
+    gradient_evaluations
+        Full-batch equivalents of ∇U, all chains together.
+    independent_draws
+        True for i.i.d. draws (guides, fixed points), which have no R-hat.
+    sample_stats
+        Per-draw statistics with leading dimensions (chain, draw).
+    extra_attributes
+        Further attributes of the root: numbers or strings.
+    observed
+        What :func:`inference.runs.observables.observe` returns for `posterior`, where that is known already.
+    first_draw
+        Number of the first draw, where these are a piece of a longer run.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``), ``predictions`` (``f`` on the test
+        inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data`` (inputs, test data, relevant
+        inputs). Attributes: scheme, prior, independent_draws, settings, network (JSON), seed, versions,
+        wall_time_s, gradient_evaluations, created_at.
+    """
+    posterior = {
+        k: np.asarray(v) for k, v in posterior.items() if k == "w" or np.shape(v)[2:] != _weights(network)
+    }
+    values = dict(observe(network, data, posterior) if observed is None else observed)
+    groups = {
+        "posterior": posterior,
+        "sample_stats": {k: np.asarray(v) for k, v in (sample_stats or {}).items()},
+        "log_likelihood": {"y": values.pop("log_likelihood")},
+        "predictions": {"f": values.pop("f_test")},
+        "order_parameters": values,
+        "observed_data": {"y": data.y},
+        "constant_data": {"x": data.x, "x_test": data.x_test, "y_test": data.y_test},
+    }
+    if data.relevant is not None:
+        groups["constant_data"]["relevant"] = np.asarray(data.relevant)
+    if not groups["sample_stats"]:
+        del groups["sample_stats"]
+    dims = {
+        **_plate_dims(network, data),
+        "w": ["neuron", "input"],
+        "a": ["neuron"],
+        "b": ["neuron"],
+        "y": ["data"],
+        "second_moment": ["input"],
+        "neuron_norm": ["neuron_rank"],
+        "x": ["data", "input"],
+        "x_test": ["test", "input"],
+        "y_test": ["test"],
+        "relevant": ["relevant_input"],
+    }
+    draws = {"draw": np.arange(first_draw, first_draw + posterior["a"].shape[1])}
+    attributes = {
+        "scheme": scheme,
+        "prior": network.prior.name,
+        "independent_draws": int(independent_draws),
+        "settings": json.dumps(settings, default=str),
+        "network": json.dumps(describe(network), default=str),
+        "seed": json.dumps(np.asarray(jax.random.key_data(seed)).tolist()),
+        "versions": json.dumps({name: version(name) for name in _PACKAGES}),
+        "wall_time_s": float(wall_time_s),
+        "gradient_evaluations": int(gradient_evaluations),
+        **(extra_attributes or {}),
+    }
+    return arviz_base.from_dict(
+        groups,
+        dims=dims,
+        coords=draws,
+        pred_coords=draws,
+        pred_dims={"f": ["test"]},
+        check_conventions=False,
+        attrs={"/": attributes},
+    )
+
+
+def describe(network: TwoLayerNetwork) -> dict:
+    """The network's settings as JSON-able values; the prior as its repr."""
+    plain = {k: getattr(network, k) for k in network.__dataclass_fields__ if k != "prior"}
+    collapsed = {"readouts": "integrated out"} if isinstance(network, CollapsedNetwork) else {}
+    return {**plain, "prior": repr(network.prior), **collapsed}
+
+
+def _weights(network: TwoLayerNetwork) -> tuple[int, int]:
+    return (network.width, network.input_dim)
+
+
+def _plate_dims(network: TwoLayerNetwork, data: Dataset) -> dict[str, list[str]]:
+    """Dimension names of every site from its plates.
+
+    ArviZ's own ``infer_dims`` reaches NumPyro through a lazy import that fails where ArviZ was imported first.
+    """
+    dims = {}
+
+    def record():
+        for name, site in trace(seeded(network, jax.random.key(0))).get_trace(data.x).items():
+            frames = sorted(site.get("cond_indep_stack", ()), key=lambda frame: frame.dim)
+            dims[name] = [frame.name for frame in frames]
+
+    with TRACE_LOCK:
+        jax.eval_shape(record)  # no array is computed
+    return dims

@@ -1,0 +1,193 @@
+"""Draws on disk: pieces of a run in the schema, put together into one file without holding them in memory."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5netcdf
+import numpy as np
+import xarray as xr
+
+from inference.runs.atomic import replace_file
+
+# A chunk of the final file: large enough to read at the disk's speed, small enough for a look at a few draws.
+_CHUNK_BYTES = 2**20
+
+
+def write_tree(tree: xr.DataTree, path: Path, **options) -> None:
+    """Write a tree as netCDF-4 to the file at `path`, in one go; `options` are those of ``to_netcdf``.
+
+    Through memory, since HDF5 does not survive a disk that fills up under it.
+    """
+    # The buffer is released by hand, and write_bytes, which keeps a view of it in its frame, avoided: Python 3.12.1
+    # crashes where the garbage collector finds the buffer of a BytesIO, as it would after an error.
+    with memoryview(tree.to_netcdf(engine="h5netcdf", **options)) as content, path.open("wb") as file:
+        file.write(content)
+
+
+def save_piece(tree: xr.DataTree, path: Path) -> None:
+    """Write the groups of some draws as netCDF-4, whole or not at all; ``OSError`` where that fails."""
+    replace_file(path, lambda temporary: write_tree(tree, temporary))
+
+
+def join_pieces(
+    pieces: Sequence[Path],
+    path: Path,
+    extra_attributes: dict | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Put `pieces`, in order, together along the dimension ``draw`` in one netCDF-4 file at `path`.
+
+    The first piece is the template: its groups without draws are taken over; attributes of the root are those of
+    the last piece. Memory is that of one variable of one piece.
+
+    Parameters
+    ----------
+    pieces
+        Files of :func:`save_piece` whose draws follow one another.
+    path
+        The file to write, whole or not at all.
+    extra_attributes
+        Further attributes of the root.
+    report
+        Called as ``report(done, total)`` in pieces.
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be written, or a piece not be read.
+    """
+
+    def write(temporary: Path) -> None:
+        with open_draws(pieces[-1]) as last:
+            attributes = {**last.attrs, **(extra_attributes or {})}
+            num_draws = int(last["posterior"].draw[-1]) + 1
+        _write_empty(pieces[0], temporary, attributes, num_draws)
+        with _ForgivingFile(temporary) as file:
+            with h5netcdf.File(file, "r+") as target:
+                for count, piece in enumerate(pieces, 1):
+                    _append(piece, target)
+                    file.check()
+                    report(count, len(pieces))
+            file.check()
+
+    replace_file(path, write)
+
+
+def open_draws(path: Path) -> xr.DataTree:
+    """A DataTree whose arrays are read from the file at `path` when they are used.
+
+    Raises
+    ------
+    ValueError
+        For a path that does not exist or a file that is not netCDF-4.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"run file {str(path)!r} does not exist; check the path.")
+    try:
+        tree = xr.open_datatree(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"run file {str(path)!r} is not a netCDF file of this project: {error}.") from None
+    # Attributes as the plain numbers that they were, so that they go into JSON again.
+    tree.attrs = {k: v.item() if isinstance(v, np.generic) else v for k, v in tree.attrs.items()}
+    return tree
+
+
+def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> None:
+    """Write a netCDF-4 file like `piece` with no draws yet, in which `num_draws` of them will find room."""
+    with xr.open_datatree(piece, engine="h5netcdf") as tree:
+        encoding, unlimited = {}, {}
+        for group in tree.subtree:
+            drawn = {k: v for k, v in group.variables.items() if "draw" in v.dims}
+            if drawn:
+                unlimited[group.path] = ["draw"]
+                encoding[group.path] = {k: {"chunksizes": _chunks(v, num_draws)} for k, v in drawn.items()}
+        template = xr.DataTree.from_dict(
+            {
+                group.path: group.to_dataset().isel(draw=slice(0, 0), missing_dims="ignore")
+                for group in tree.subtree
+            }
+        )
+        template.attrs = attributes
+        write_tree(template, path, encoding=encoding, unlimited_dims=unlimited)
+
+
+def _chunks(variable: xr.Variable, num_draws: int) -> tuple[int, ...]:
+    rest = {dim: size for dim, size in variable.sizes.items() if dim != "draw"}
+    row = int(np.prod(list(rest.values()), initial=1)) * variable.dtype.itemsize
+    draws = int(np.clip(_CHUNK_BYTES // max(row, 1), 1, num_draws))
+    return tuple(draws if dim == "draw" else max(size, 1) for dim, size in variable.sizes.items())
+
+
+def _append(piece: Path, target) -> None:
+    """Append the draws of one piece, as raw values: both files have the same encodings."""
+    with h5netcdf.File(piece, "r") as source:
+        for name, group in source.groups.items():
+            if "draw" not in group.dimensions:
+                continue
+            begin, count = target[name].dimensions["draw"].size, group.dimensions["draw"].size
+            target[name].resize_dimension("draw", begin + count)
+            for key, variable in group.variables.items():
+                if "draw" in variable.dimensions:
+                    where = [slice(None)] * len(variable.dimensions)
+                    where[variable.dimensions.index("draw")] = slice(begin, begin + count)
+                    target[name].variables[key][tuple(where)] = variable[...]
+
+
+class _ForgivingFile(io.FileIO):
+    """A file whose first failing write is kept for :meth:`check` instead of raised in the middle of HDF5.
+
+    HDF5 does not survive a write that fails, nor a file that reads otherwise than it was written. From the first
+    failure on, what is written is kept in memory; whoever writes looks often enough that this is little.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "r+")
+        self._error = None
+        self._end = super().seek(0, io.SEEK_END)
+        self._kept = []  # (begin, content) of what could not be written, in order
+
+    def check(self) -> None:
+        """Raise what went wrong with the first write that failed."""
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            offset, whence = self._end + offset, io.SEEK_SET
+        return super().seek(offset, whence)
+
+    def write(self, data) -> int:
+        content, begin = memoryview(data).cast("B"), self.tell()
+        rest = content
+        while self._error is None and len(rest):
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self._error = error
+        if len(rest):
+            self._kept.append((begin, bytes(content)))
+        self._end = max(self._end, begin + len(content))
+        super().seek(begin + len(content))
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._end = self.tell() if size is None else size
+        try:
+            if self._error is None:
+                super().truncate(self._end)
+        except OSError as error:
+            self._error = error
+        return self._end
+
+    def readinto(self, buffer) -> int:
+        view, begin = memoryview(buffer).cast("B"), self.tell()
+        count = super().readinto(view)
+        view[count:] = bytes(len(view) - count)
+        for offset, content in self._kept:
+            low, high = max(begin, offset), min(begin + len(view), offset + len(content))
+            if low < high:
+                view[low - begin : high - begin] = content[low - offset : high - offset]
+        super().seek(begin + len(view))
+        return len(view)

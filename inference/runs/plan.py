@@ -1,0 +1,195 @@
+"""What a call of ``sample`` asks for, checked, and how its draws become the schema."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import xarray as xr
+from numpyro.infer import NUTS
+from numpyro.infer.mcmc import MCMCKernel
+
+from inference.kernels.accumulation import data_block
+from inference.kernels.langevin import LangevinKernel
+from inference.kernels.sgld import SGLD
+from inference.problem import check_problem
+from inference.runs.binding import bind_kernel, check_init_params, stats_fields
+from inference.runs.completion import complete_readouts
+from inference.runs.datatree import build_tree, describe
+from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_data
+from inference.runs.streaming import observe_draws
+from inference.starts import CHAIN_STARTS, start_params
+from models import CollapsedNetwork, Dataset, TwoLayerNetwork, checks
+
+
+@dataclass
+class SamplingPlan:
+    """The arguments of :func:`inference.sample` that determine its draws.
+
+    Raises
+    ------
+    ValueError
+        For arguments out of range, or a kernel that cannot take the model.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models import TwoLayerNetwork, SparseParity
+    >>> from inference import SGLD
+    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
+    >>> plan = SamplingPlan(network, data, SGLD(), jax.random.key(1), num_warmup=5, num_samples=21, thinning=2)
+    >>> plan.lengths, plan.num_steps
+    ({'num_warmup': 5, 'num_draws': 10, 'thinning': 2}, 25)
+    """
+
+    network: TwoLayerNetwork
+    data: Dataset
+    kernel: MCMCKernel | Callable
+    key: jax.Array
+    num_warmup: int = 1000
+    num_samples: int = 1000
+    num_chains: int = 4
+    thinning: int = 1
+    start: str = "prior"
+    init_params: dict | None = None
+    subsample_size: int | None = None
+
+    def __post_init__(self):
+        checks.whole("num_warmup", self.num_warmup, 0)
+        checks.whole("num_chains", self.num_chains, 1)
+        checks.whole("thinning", self.thinning, 1)
+        checks.whole("num_samples", self.num_samples, self.thinning)
+        check_problem(self.network, self.data)
+        self.kernel = bind_kernel(self.kernel, self.network)
+        self._check_subsample_size()
+        if self.init_params is not None:
+            own_model = self.kernel.model is self.network
+            check_init_params(self.init_params, self.network, self.data, self.num_chains, own_model)
+            self.start = "given"
+        else:
+            checks.one_of("start", self.start, CHAIN_STARTS)
+        self._block = self._data_block()
+        if self._block is not None:
+            self.kernel = self.kernel.accumulating()
+        self._key_start, self._key_chains = jax.random.split(self.key)
+        self._key_readouts = jax.random.fold_in(self.key, 2)
+        self._stats = stats_fields(self.kernel)
+
+    @property
+    def scheme(self) -> str:
+        """Name of the scheme."""
+        kernel = "nuts" if isinstance(self.kernel, NUTS) else type(self.kernel).__name__.lower()
+        return f"{kernel}-collapsed" if isinstance(self.network, CollapsedNetwork) else kernel
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Warm-up, draws a chain and steps a draw."""
+        return {
+            "num_warmup": self.num_warmup,
+            "num_draws": self.num_samples // self.thinning,
+            "thinning": self.thinning,
+        }
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of each chain."""
+        return self.num_warmup + self.num_samples // self.thinning * self.thinning
+
+    @property
+    def settings(self) -> dict:
+        """JSON-able settings of the scheme."""
+        kernel = self.kernel
+        blocks = {} if self._block is None else {"data_block": self._block}
+        return {
+            **(kernel.settings() if hasattr(kernel, "settings") else {"kernel": type(kernel).__name__}),
+            "num_warmup": self.num_warmup,
+            "num_samples": self.num_samples,
+            "thinning": self.thinning,
+            "start": self.start,
+            "subsample_size": self.subsample_size,
+            **blocks,
+        }
+
+    def chains(self) -> tuple:
+        """Kernel, keys of the chains, arguments of the model."""
+        size = self.subsample_size if self._block is None else self._block
+        model_kwargs = {} if size is None else {"subsample_size": size}
+        keys = jax.random.split(self._key_chains, self.num_chains)
+        return self.kernel, keys, (self.data.x, self.data.y), model_kwargs
+
+    def starts(self) -> dict:
+        """Where the chains start, and the state fields to collect."""
+        params = self.init_params
+        if params is None:
+            params = start_params(self.network, self.data, self._key_start, self.num_chains, self.start)
+        return {"init_params": params, "fields": tuple(self._stats.values())}
+
+    def tree(self, sites: dict, fields: dict, work: int, seconds: float, **options) -> xr.DataTree:
+        """Draws (chain, draw, ...) in the schema."""
+        sites = self.complete(sites)
+        sample_stats = {name: fields[field] for name, field in self._stats.items()}
+        if "potential_energy" in sample_stats:
+            sample_stats["lp"] = -sample_stats.pop("potential_energy")
+        batches = 1.0 if self.subsample_size is None else self.subsample_size / self.data.num_data
+        return build_tree(
+            self.network,
+            self.data,
+            sites,
+            scheme=self.scheme,
+            settings=self.settings,
+            seed=self.key,
+            wall_time_s=seconds,
+            gradient_evaluations=round(work * batches),
+            independent_draws=False,
+            sample_stats=sample_stats,
+            extra_attributes={"start": self.start},
+            **options,
+        )
+
+    def piece(self, sites: dict, fields: dict, first: int, work: int, seconds: float) -> xr.DataTree:
+        """Draws (draw, chain, ...) of a longer run, from number `first` on, in the schema."""
+        by_chain = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), sites)
+        sites = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), self.complete(by_chain, first))
+        observed = observe_draws(self.network, self.data, sites, first)
+        sites, fields, observed = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), (sites, fields, observed))
+        return self.tree(sites, fields, work, seconds, observed=observed, first_draw=first)
+
+    def complete(self, sites: dict, first: int = 0) -> dict:
+        """Sites (chain, draw, ...) from draw `first` on, with readouts where the network is collapsed."""
+        return complete_readouts(self.network, self.data, sites, self._key_readouts, first)
+
+    def fingerprint(self) -> dict:
+        """Everything that determines the draws, JSON-able."""
+        own_model = self.kernel.model is self.network
+        return {
+            "network": describe(self.network),
+            "data": hash_data(self.data),
+            "kernel": describe_kernel(self.kernel),
+            "model": None if own_model else describe_value(self.kernel.model),
+            "settings": self.settings,
+            "num_chains": self.num_chains,
+            "seed": describe_value(self.key),
+            "init_params": describe_value(self.init_params),
+            "platform": describe_platform(),
+        }
+
+    def _data_block(self) -> int | None:
+        """Block of the data over which a Langevin kernel accumulates the full batch, where that is faster."""
+        ours = isinstance(self.kernel, LangevinKernel) and self.kernel.model is self.network
+        if not ours or isinstance(self.network, CollapsedNetwork) or self.subsample_size is not None:
+            return None
+        return data_block(self.network, self.data.num_data, self.num_chains)
+
+    def _check_subsample_size(self) -> None:
+        size, num_data = self.subsample_size, self.data.num_data
+        if size is None:
+            return
+        checks.whole("subsample_size", size, 1)
+        if not getattr(self.kernel, "subsamples", isinstance(self.kernel, SGLD)):
+            raise ValueError(
+                "subsample_size is for SGLD and other kernels without a Metropolis test; "
+                f"{type(self.kernel).__name__} needs the full batch (None)."
+            )
+        if size > num_data:
+            raise ValueError(f"subsample_size must not exceed num_data={num_data}, got {size}.")

@@ -1,0 +1,69 @@
+"""Progress of long computations, as a plain callback so that any front end can show it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from inference.runs.observables import observe
+from models import Dataset, TwoLayerNetwork
+
+ProgressCallback = Callable[[int, int, str], None]
+"""Called as ``callback(done, total, text)`` between compiled pieces of work."""
+
+
+def rich_progress() -> Progress:
+    """A progress display on standard error, so that standard output stays free for results."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=Console(file=sys.stderr),
+        # A large network reports minutes apart; the default of 30 s would leave it without a remaining time.
+        speed_estimate_period=3600,
+    )
+
+
+@contextmanager
+def progress_callback(
+    progress: bool | ProgressCallback | None, description: str
+) -> Iterator[ProgressCallback]:
+    """The callback to report to: the caller's own, a bar on standard error (True), or none (False, None)."""
+    if callable(progress):
+        yield progress
+    elif progress:
+        with rich_progress() as display:
+            task = display.add_task(description, total=None, text="")
+            yield lambda done, total, text: display.update(task, completed=done, total=total, text=text)
+    else:
+        yield lambda done, total, text: None
+
+
+def rate_text(steps: int, seconds: float) -> str:
+    """The rate at which steps are taken, in words.
+
+    Examples
+    --------
+    >>> rate_text(300, 2.0), rate_text(3, 20.0)
+    ('150 steps/s', '0.15 steps/s')
+    """
+    rate = steps / max(seconds, 1e-9)
+    return f"{rate:.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
+
+
+def fit_text(network: TwoLayerNetwork, data: Dataset, sites: dict) -> str:
+    """How well the current networks (chain, ...) fit: means over chains of the train MSE and of m, in words."""
+    values = observe(network, data, sites)
+    return f"train MSE {values['train_mse'].mean():.3g} m {values['order_parameter'].mean():.3f}"

@@ -1,0 +1,1 @@
+"""Guides, their bounds, and how they are fitted."""

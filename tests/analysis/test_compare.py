@@ -1,0 +1,136 @@
+"""A comparison on a small problem: its rows, its independence of threads and of the other schemes, its files."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import compare, plots
+from analysis.cli.compare import save
+from analysis.schemes.compare import COLUMNS
+from analysis.schemes.registry import SCHEMES, default_schemes, sgld_thinning
+from inference.fixed_points import NNGP
+from models import ARD, Dataset, ParitySum, SparseParity, TwoLayerNetwork
+
+
+@pytest.fixture(scope="module")
+def small_comparison(small_network, small_data):
+    isotropic = compare(small_network, small_data, ["nngp", "mean-field", "mf-guide"], jax.random.key(1))
+    ard_network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3, prior=ARD())
+    return isotropic + compare(ard_network, small_data, ["sgld", "mean-field-ard"], jax.random.key(1))
+
+
+def test_rows_are_json_and_complete(small_comparison):
+    rows = json.loads(json.dumps(small_comparison.rows, allow_nan=False))
+    assert [row["scheme"] for row in rows] == ["nngp", "mean-field", "mf-guide", "sgld", "mean-field-ard"]
+    assert [row["prior"] for row in rows] == ["isotropic"] * 3 + ["ard"] * 2
+    assert all(tuple(row) == COLUMNS for row in rows)
+    by_scheme = {row["scheme"]: row for row in rows}
+    assert by_scheme["sgld"]["r_hat_max"] is not None
+    assert by_scheme["mf-guide"]["r_hat_max"] is None  # independent draws have no R-hat
+    assert by_scheme["mf-guide"]["pareto_k"] is not None
+    assert by_scheme["mean-field"]["elpd_loo"] is None  # a population theory has seen no data
+    assert by_scheme["nngp"]["elpd_loo"] is not None
+
+
+def test_a_theory_s_row_holds_its_exact_figures(small_comparison, small_network, small_data):
+    row = small_comparison.select(scheme="nngp")[0].row
+    point = NNGP().solve(small_network, small_data)
+    assert row["order_parameter"] == pytest.approx(point.order_parameter)
+    assert row["test_mse_mean"] == pytest.approx(np.mean((point.predictions - small_data.y_test) ** 2))
+
+
+def test_a_scheme_s_answer_does_not_depend_on_the_others(small_comparison, small_network, small_data):
+    alone = compare(small_network, small_data, ["mf-guide"], jax.random.key(1), workers=2)
+    row, again = small_comparison.select(scheme="mf-guide")[0].row, alone.rows[0]
+    assert {k: v for k, v in row.items() if k != "wall_time_s"} == {
+        k: v for k, v in again.items() if k != "wall_time_s"
+    }
+
+
+def test_default_schemes_follow_prior_and_teacher(small_network, small_data):
+    ard = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3, prior=ARD())
+    assert default_schemes(small_network, small_data) == ["sgld", "nuts", "mf-guide", "nngp", "mean-field"]
+    assert default_schemes(ard, small_data) == ["sgld", "nuts", "mf-ard-guide", "mean-field-ard"]
+    stairs = ParitySum(5, ((0,), (0, 1))).sample(jax.random.key(0), 20, 10)
+    assert default_schemes(small_network, stairs) == ["sgld", "nuts", "mf-guide", "nngp"]
+    odd = SparseParity(5, 3).sample(jax.random.key(0), 20, 10)
+    assert "mean-field" not in default_schemes(small_network, odd)
+    plain = Dataset.from_arrays(small_data.x, small_data.y)
+    assert default_schemes(small_network, plain) == ["sgld", "nuts", "mf-guide", "nngp"]
+
+
+@pytest.mark.parametrize(
+    ("schemes", "message"),
+    [
+        (["sgdl"], "schemes must be among .*sgld.*; got 'sgdl'"),
+        (["mean-field-ard"], "'mean-field-ard' does not apply here: it covers the ARD prior"),
+        ([], "schemes must name at least one"),
+    ],
+)
+def test_schemes_that_cannot_run_are_refused(small_network, small_data, schemes, message):
+    with pytest.raises(ValueError, match=message):
+        compare(small_network, small_data, schemes)
+
+
+def test_a_failure_stops_the_other_schemes(small_data):
+    """As with Ctrl-C: NUTS stops at its next report and does not run to its end."""
+    network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
+    reports = []
+
+    def fail(done, total, text):
+        raise KeyboardInterrupt
+
+    callbacks = {"sgld": fail, "nuts": lambda *report: reports.append(report)}
+    with pytest.raises(KeyboardInterrupt):
+        compare(network, small_data, ["sgld", "nuts"], progress=callbacks, workers=2)
+    assert all(done < total for done, total, _ in reports)
+
+
+def test_data_of_another_dimension_are_refused(small_network):
+    data = SparseParity(7, 2).sample(jax.random.key(0), 20, 10)
+    with pytest.raises(ValueError, match=r"network\.input_dim=5 must equal"):
+        compare(small_network, data, list(SCHEMES))
+
+
+def test_the_steps_between_draws_stay_within_bounds():
+    assert sgld_thinning(0.05) == 560
+    assert sgld_thinning(10.0) == 50
+    assert sgld_thinning(1e-4) == 1000
+
+
+def test_elpd_lays_the_schemes_that_saw_the_data_side_by_side(small_comparison):
+    table = small_comparison.elpd()
+    assert set(table.index.get_level_values("scheme")) == {
+        "nngp-isotropic",
+        "mf-guide-isotropic",
+        "sgld-ard",
+    }
+    assert set(table.columns) >= {"rank", "elpd", "elpd_diff", "dse", "weight"}
+    for result in small_comparison.select(prior="isotropic"):
+        if result.row["elpd_loo"] is not None:  # ArviZ rounds to the precision of the standard error
+            listed = table.xs(f"{result.row['scheme']}-isotropic", level="scheme").elpd.item()
+            assert listed == pytest.approx(result.row["elpd_loo"], abs=max(1.0, result.diagnosis.loo.se))
+
+
+@pytest.mark.parametrize("name", ["plot_order_parameters", "plot_second_moments", "plot_weight_marginals"])
+def test_figures_draw_something_in_every_panel(small_comparison, name):
+    figure = getattr(plots, name)(small_comparison)
+    assert isinstance(figure, Figure)
+    assert all(axes.has_data() for axes in figure.axes)
+
+
+def test_traces_draw_every_function(small_comparison):
+    figure = plots.plot_function_traces(small_comparison.select(scheme="sgld")[0].tree, "SGLD")
+    titles = {axes.get_title() for axes in figure.axes}
+    assert {"order parameter m", "train MSE", "log density", "f at a test point"} <= titles
+
+
+def test_a_comparison_saves_every_file(small_comparison, tmp_path):
+    save(small_comparison, tmp_path, {"command": "compare"}, figures=True)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"run.nc", "table.csv", "elpd.csv", "settings.json", "order_parameters.png"} <= names
+    assert {"second_moments.png", "weight_marginals.png", "traces-sgld-ard-kappa0.3.png"} <= names
+    assert not [name for name in names if name.startswith(".part")]

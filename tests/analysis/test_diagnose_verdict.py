@@ -1,0 +1,265 @@
+"""Every check says so on a run made to fail, and all stay quiet on a good one."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import synthetic_trees as synthetic
+from numpyro.infer import NUTS
+
+from analysis.diagnostics import assess
+from inference import SGLD, sample
+from inference.runs.step_halving import StepSizeCheck
+
+
+@pytest.fixture(scope="module")
+def good():
+    """Data from the model, exact posterior draws, their result, and a second such run from the aligned start."""
+    data, params, tree = synthetic.good_run(0)
+    return data, params, tree, second_run(data, 1000)
+
+
+def second_run(data, seed, start="aligned", scheme="nuts"):
+    rng = np.random.default_rng(seed)
+    params = synthetic.posterior_networks(rng, data)
+    return synthetic.tree_of(data, params, scheme, synthetic.nuts_stats(rng, data, params), start=start)
+
+
+def as_sgld(tree):
+    """The same draws, as if by a kernel with a step size."""
+    tree = tree.copy()
+    tree.attrs |= {"scheme": "sgld", "settings": json.dumps({"kernel": "SGLD", "step_size": 0.1})}
+    return tree
+
+
+def failed(verdict):
+    return {check.name for check in verdict.failures()}
+
+
+def status(verdict):
+    return {check.name: check.status for check in verdict.checks}
+
+
+def message(verdict, name):
+    return next(check.message for check in verdict.checks if check.name == name)
+
+
+def false_alarms(seeds):
+    """Names of the failed checks of good runs, by seed; draws are exact, so that every one is a false alarm."""
+    alarms = {}
+    for seed in seeds:
+        data, _, tree = synthetic.good_run(seed)
+        other = second_run(data, 1000 + seed)
+        half = second_run(data, 2000 + seed, start="prior", scheme="sgld")
+        nuts = assess(tree, other_start=other, reference=other)
+        names = failed(nuts) | (failed(assess(as_sgld(tree), half_step=half)) & {"step size"})
+        if names:
+            alarms[seed] = names
+    return alarms
+
+
+def test_a_good_run_is_trusted_in_every_respect(good):
+    _, _, tree, other = good
+    verdict = assess(tree, label="good", other_start=other, reference=other)
+    assert verdict.trusted
+    assert failed(verdict) == set()
+    assert {"R-hat", "ESS bulk", "ESS tail", "E-BFMI", "divergences", "start", "reference", "LOO-PIT"} <= set(
+        status(verdict)
+    )
+    assert str(verdict).startswith("good:\n  The draws can be taken for the posterior")
+
+
+@pytest.mark.slow
+def test_false_alarms_are_rare():
+    """50 good runs, all checks: four of them are tests at the 1 % level, two alarms in all are to be expected.
+
+    A Pareto k̂ above its limit at one of 30 points is no false alarm to be counted with them: with so few points one
+    of them has leverage.
+    """
+    alarms = false_alarms(range(50))
+    assert sum(bool(names - {"LOO k̂"}) for names in alarms.values()) <= 4, alarms
+    assert sum("LOO k̂" in names for names in alarms.values()) <= 8, alarms
+
+
+def test_what_was_not_given_is_named_as_unchecked(good):
+    _, _, tree, _ = good
+    verdict = assess(tree)
+    assert {n for n, s in status(verdict).items() if s == "unchecked"} == {"start", "reference"}
+    assert any("start='aligned'" in sentence for sentence in verdict.sentences)
+
+
+def test_a_stuck_chain(good):
+    data, params, _, other = good
+    stuck = {name: value.copy() for name, value in params.items()}
+    for value in stuck.values():
+        value[2] = value[2, :1]  # the third chain never leaves its first draw
+    stats = synthetic.nuts_stats(np.random.default_rng(0), data, stuck)
+    stats["energy"][2] = stats["energy"][2, 0]
+    verdict = assess(synthetic.tree_of(data, stuck, stats=stats), other_start=other)
+    assert not verdict.trusted
+    assert {"R-hat", "ESS bulk", "E-BFMI"} <= failed(verdict)
+
+
+def test_a_slow_chain_lacks_effective_draws(good):
+    data, params, _, _ = good
+    slow = {name: np.repeat(value[:, ::10], 10, axis=1) for name, value in params.items()}
+    verdict = assess(
+        synthetic.tree_of(data, slow, stats=synthetic.nuts_stats(np.random.default_rng(0), data, slow))
+    )
+    assert {"ESS bulk", "ESS tail"} <= failed(verdict)
+
+
+def test_another_state_from_the_aligned_start(good):
+    data, params, tree, _ = good
+    aligned = {"w": params["w"] * np.array([1.3, 1.0, 1.0]), "a": params["a"]}
+    other = synthetic.tree_of(data, aligned, start="aligned")
+    verdict = assess(tree, other_start=other)
+    assert failed(verdict) == {"start"}
+    assert "second_moment[0]" in message(verdict, "start")
+
+
+def test_a_biased_step(good):
+    """Second moments 1.2² times too large at ε, 1.1² times at ε/2."""
+    data, params, _, _ = good
+    exact = synthetic.posterior_networks(np.random.default_rng(3), data)
+    coarse = synthetic.tree_of(data, {"w": params["w"] * 1.2, "a": params["a"]}, "sgld")
+    half = synthetic.tree_of(data, {"w": exact["w"] * 1.1, "a": exact["a"]}, "sgld")
+    verdict = assess(coarse, half_step=half)
+    assert "step size" in failed(verdict)
+    assert "second_moment" in message(verdict, "step size")
+    row = verdict.tables["step_size"].loc["second_moment"]
+    truth = (params["w"] ** 2).mean() * 2 * (1.2**2 - 1.1**2)
+    assert abs(row["bias"] - truth) < 4 * row["se"]
+    assert row["se"] < 0.2 * truth
+
+
+def test_chains_from_both_starts_in_one_run(good):
+    data, params, _, _ = good
+    weights = params["w"].copy()
+    weights[2:, ..., 0] *= 1.3  # the later half of the chains starts aligned
+    runs = {
+        n: synthetic.tree_of(data, {**params, "w": w}, start="both")
+        for n, w in (("same", params["w"]), ("apart", weights))
+    }
+    assert status(assess(runs["same"]))["start"] == "passed"
+    assert status(assess(runs["apart"]))["start"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("bias", "error", "outcome"), [(0.3, 0.01, "failed"), (0.0, 0.2, "note"), (0.01, 0.005, "passed")]
+)
+def test_a_step_size_check_is_taken_as_it_is(good, bias, error, outcome):
+    _, _, tree, _ = good
+    one = {"train_mse": 1.0}
+    check = StepSizeCheck(
+        0.1,
+        one,
+        one,
+        {"train_mse": bias},
+        {"train_mse": error},
+        one,
+        1,
+        0.05,
+        largest_stable=1.0,
+        recommended=0.1,
+    )
+    assert status(assess(as_sgld(tree), half_step=check))["step size"] == outcome
+
+
+def guide_tree(data, params, log_q):
+    return synthetic.tree_of(
+        data,
+        params,
+        "mf-guide",
+        {"log_p": synthetic.log_joint(data, params), "log_q": log_q},
+        independent=True,
+    )
+
+
+def test_an_over_confident_guide(good):
+    """A guide a quarter as wide as the posterior: its own weights and the reference both tell."""
+    data, _, _, reference = good
+    rng = np.random.default_rng(5)
+    centre = {name: value[0, 0] for name, value in synthetic.posterior_networks(rng, data, 400).items()}
+    draws, log_q = {}, 0.0
+    for name, value in centre.items():
+        noise = 0.1 * rng.normal(size=(4, 250, *value.shape))
+        draws[name] = value + noise
+        log_q = log_q - 0.5 * (noise**2 / 0.01).reshape(4, 250, -1).sum(-1)
+    verdict = assess(guide_tree(data, draws, log_q), reference=reference)
+    assert not verdict.trusted
+    assert {"guide k̂", "reference"} <= failed(verdict)
+    assert "over-confident" in message(verdict, "reference")
+    assert "R-hat" not in status(verdict)
+
+
+def test_a_guide_that_is_the_posterior_is_trusted(good):
+    data, params, _, reference = good
+    log_q = synthetic.log_joint(data, params) + 0.1 * np.random.default_rng(0).normal(
+        size=(4, synthetic.DRAWS)
+    )
+    verdict = assess(guide_tree(data, params, log_q), reference=reference)
+    assert verdict.trusted
+    assert status(verdict)["guide k̂"] == "passed"
+
+
+def test_permuted_neurons_are_named_and_harm_nothing(good):
+    data, params, _, _ = good
+    # Neurons with names: the same four in every draw but for a little noise.
+    rng = np.random.default_rng(7)
+    named = {name: value[:1, :1] + 0.02 * rng.normal(size=value.shape) for name, value in params.items()}
+    kept = assess(synthetic.tree_of(data, named))
+    order = [2, 0, 3, 1]
+    permuted = {name: np.concatenate([v[:2], v[2:][:, :, order]]) for name, v in named.items()}
+    verdict = assess(synthetic.tree_of(data, permuted))
+    assert status(kept)["labels"] == "passed"
+    assert status(verdict)["labels"] == "note"
+    assert "R-hat of a single readout" in message(verdict, "labels")
+    assert verdict.trusted == kept.trusted
+    assert "R-hat" not in failed(verdict)
+
+
+def test_a_funnel(good):
+    data, params, _, _ = good
+    verdict = assess(synthetic.tree_of(data, params, stats=synthetic.hmc_on_a_funnel(centred=True)))
+    assert {"divergences", "E-BFMI"} <= failed(verdict)
+    assert "non-centred" in message(verdict, "E-BFMI")
+    cured = assess(synthetic.tree_of(data, params, stats=synthetic.hmc_on_a_funnel(centred=False)))
+    assert not failed(cured) & {"divergences", "E-BFMI"}
+
+
+def test_other_runs_must_be_of_the_same_posterior(good):
+    data, params, tree, _ = good
+    other_data, _, elsewhere = synthetic.good_run(1)
+    with pytest.raises(ValueError, match="not of one data"):
+        assess(tree, reference=elsewhere)
+    with pytest.raises(ValueError, match="other_start must be a run from another start"):
+        assess(tree, other_start=synthetic.tree_of(data, params))
+    assert len(other_data.y) == len(data.y)
+
+
+def test_a_verdict_is_json_able(good):
+    _, _, tree, other = good
+    written = json.loads(json.dumps(assess(tree, other_start=other).to_dict(), allow_nan=False))
+    assert written["trusted"] is True
+    assert written["tables"]["start"][0]["function"] == "order_parameter"
+
+
+@pytest.mark.slow
+def test_real_runs_are_told_apart(small_network, small_data):
+    """NUTS from both starts and SGLD at a small step pass; SGLD at ten times that step does not."""
+
+    def run(kernel, **options):
+        return sample(small_network, small_data, kernel, jax.random.key(0), num_warmup=1000, **options)
+
+    nuts = run(NUTS, num_samples=500)
+    aligned = run(NUTS, num_samples=500, start="aligned")
+    assert assess(nuts, other_start=aligned, reference=aligned).trusted
+    steps = {"num_samples": 40_000, "thinning": 80}
+    for step_size, trusted in ((0.01, True), (0.1, False)):
+        tree = run(SGLD(step_size=step_size), **steps)
+        half = run(SGLD(step_size=step_size / 2), num_samples=80_000, thinning=160)
+        verdict = assess(tree, half_step=half, reference=nuts)
+        assert verdict.trusted == trusted, str(verdict)
+        assert ("step size" in failed(verdict)) != trusted

@@ -1,0 +1,66 @@
+"""The kernels of ``mfzoo sample``: what each name builds, with its defaults and with options of one's own."""
+
+import json
+
+import pytest
+
+from analysis.cli import main
+from analysis.schemes.kernels import KERNELS, choose_kernel
+from models import ARD, TwoLayerNetwork
+
+NETWORK = TwoLayerNetwork(16, 64, kappa=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != "nuts"])
+def test_step_sizes_fall_with_the_noise_as_the_stable_ones_do(name):
+    power = 1 if name in ("langevin", "sghmc") else 2
+    for prior in (NETWORK.prior, ARD()):
+        coarse, fine = (
+            choose_kernel(name, TwoLayerNetwork(16, 64, kappa=kappa, prior=prior)).settings()["step_size"]
+            for kappa in (0.1, 0.05)
+        )
+        assert coarse == pytest.approx(2**power * fine)
+    steps = KERNELS[name].steps(NETWORK)
+    assert steps["num_samples"] == 250 * steps["thinning"]
+
+
+def test_options_of_ones_own_reach_the_kernel():
+    settings = choose_kernel("langevin", NETWORK, 0.02, "prior", 2.0).settings()
+    assert settings == {
+        "kernel": "UnderdampedLangevin",
+        "step_size": 0.02,
+        "preconditioner": "prior",
+        "friction": 2.0,
+    }
+    assert choose_kernel("sgld", NETWORK, 0.01, "none").settings()["preconditioner"] is None
+    assert (
+        choose_kernel("mala", NETWORK).settings()["step_size"]
+        == choose_kernel("sgld", NETWORK).settings()["step_size"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("sgld", 0.1, None, 1.0), "friction is for langevin, sghmc; leave it out with sgld"),
+        (
+            ("psgld", 0.1, "prior"),
+            "preconditioner is for sgld, langevin, sghmc, mala; leave it out with psgld",
+        ),
+        (("langevin", None, "prior"), "preconditioner goes with a step size of your own"),
+        (("nuts", 0.1), "step_size is for the Langevin kernels"),
+    ],
+)
+def test_options_that_do_not_apply_are_one_sentence(arguments, sentence):
+    name, *options = arguments
+    with pytest.raises(ValueError, match=sentence):
+        choose_kernel(name, NETWORK, *options)
+
+
+def test_the_command_samples_by_underdamped_langevin_from_both_starts(capsys, tmp_path):
+    problem = ["--input-dim", "5", "--degree", "2", "--width", "8", "--num-data", "30", "--num-test", "20"]
+    command = ["sample", *problem, "--kappa", "0.3", "--scheme", "langevin", "--start", "both", "--json"]
+    assert main([*command, "--thinning", "2", "--out", str(tmp_path / "run")]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["scheme"] == "underdampedlangevin"
+    assert row["gradient_evaluations"] == 4 * (50 + 250) * 2
