@@ -42,7 +42,7 @@ from analysis.schemes.registry import recommended_kernel, recommended_steps
 from inference import CollapsedGuide, MeanFieldARDGuide, fit, sample
 from inference.fixed_points import NNGP
 from inference.fixed_points.evidence import choose_kappa
-from inference.kernels.langevin import DivergenceError
+from inference.kernels.divergence import DivergenceError
 from models import Dataset, TwoLayerNetwork
 
 FILE = Path(__file__).parent / "data" / "real_data.csv"

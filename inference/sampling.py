@@ -8,13 +8,13 @@ import jax
 import xarray as xr
 from numpyro.infer.mcmc import MCMCKernel
 
-from inference.kernels.sgld import DivergenceError
+from inference.kernels.divergence import DivergenceError
 from inference.runs.binding import bind_kernel
 from inference.runs.chains import CompiledChains, run_chains
 from inference.runs.plan import SamplingPlan
 from inference.runs.progress import ProgressCallback, fit_text, progress_callback
 from inference.runs.run_folder import open_run
-from inference.runs.streaming import CALL_BYTES, stream_chains
+from inference.runs.streaming import stream_chains
 from models import Dataset, TwoLayerNetwork, checks
 
 __all__ = ["bind_kernel", "sample"]
@@ -45,8 +45,9 @@ def sample(
     network, data
         The model and its data.
     kernel
-        A kernel without a model, such as ``SGLD(step_size=1e-3)``; one with a model of its own; or a callable
-        from a model to a kernel, such as ``NUTS`` or ``lambda model: NUTS(model, max_tree_depth=8)``.
+        A kernel without a model, such as ``SGLD(step_size=1e-3)``; one with a model of its own; or
+        a callable from a model to a kernel, such as ``NUTS`` or ``lambda model: NUTS(model,
+        max_tree_depth=8)``.
     key
         A ``jax.random.key``; the same key gives the same draws on the same platform.
     num_warmup
@@ -65,26 +66,28 @@ def sample(
     progress
         True for a bar on standard error, or a callable ``(done, total, text)``.
     folder
-        Stream the draws to this folder, with checkpoints: memory then does not grow with the number of draws,
-        and a run that was stopped, by Ctrl-C or a power cut, can go on. The folder ends with one file ``run.nc``;
-        while that is being written the draws take twice their space. None for a run in memory.
+        Stream the draws to this folder, with checkpoints: memory then does not grow with the number
+        of draws, and a run that was stopped, by Ctrl-C or a power cut, can go on. The folder ends
+        with one file ``run.nc``; while that is being written the draws take twice their space. None
+        for a run in memory.
     resume
-        Go on with the run in `folder` and end with the same draws, bit for bit on the same platform, as if it
-        had not been stopped; a folder without a run starts one, and a finished run is returned as it is.
+        Go on with the run in `folder` and end with the same draws, bit for bit on the same
+        platform, as if it had not been stopped; a folder without a run starts one, and a finished
+        run is returned as it is.
     checkpoint_every
         Seconds between checkpoints of a run in a folder.
 
     Returns
     -------
     xarray.DataTree
-        The schema of :func:`inference.runs.datatree.build_tree`; ``sample_stats`` holds the log density ``lp``. With
-        `folder`, arrays are read from its ``run.nc`` when they are used.
+        The schema of :func:`inference.runs.datatree.build_tree`; ``sample_stats`` holds the log
+        density ``lp``. With `folder`, arrays are read from its ``run.nc`` when they are used.
 
     Raises
     ------
     ValueError
-        For arguments out of range, or a kernel that cannot take the model; for a folder that holds another run
-        or cannot be written.
+        For arguments out of range, or a kernel that cannot take the model; for a folder that holds
+        another run or cannot be written.
     DivergenceError
         When SGLD's step size is too large.
     KeyboardInterrupt
@@ -148,8 +151,7 @@ def _in_folder(plan: SamplingPlan, run, checkpoint_every: float, report: Progres
             *plan.chains(),
             **plan.starts(),
             num_warmup=plan.num_warmup,
-            capacity=plan.lengths["num_draws"],
-            max_bytes=CALL_BYTES,
+            num_draws=plan.lengths["num_draws"],
         )
     except Exception:
         if run.checkpoint.done == 0:

@@ -1,6 +1,7 @@
 """Where chains start: the prior, or neurons aligned with the relevant inputs.
 
-Near the transition the posterior is metastable, so that an answer depends on its start; runs from both show it.
+Near the transition the posterior is metastable, so that an answer depends on its start; runs from
+both show it.
 """
 
 import itertools
@@ -22,6 +23,20 @@ CHAIN_STARTS = (*STARTS, "both")
 _READOUTS = 2**30
 
 
+def check_problem(network: TwoLayerNetwork, data: Dataset) -> None:
+    """``ValueError`` unless `data` fits `network`."""
+    if not isinstance(network, TwoLayerNetwork):
+        raise ValueError(f"network must be a TwoLayerNetwork, got {type(network).__name__}.")
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            f"data must be a Dataset, got {type(data).__name__}; use teacher.sample(...) or Dataset.from_arrays(...)."
+        )
+    if data.input_dim != network.input_dim:
+        raise ValueError(
+            f"network.input_dim={network.input_dim} must equal the data's number of inputs, {data.input_dim}."
+        )
+
+
 def start_params(
     network: TwoLayerNetwork, data: Dataset, key: jax.Array, num_chains: int, start: str
 ) -> dict:
@@ -36,18 +51,19 @@ def start_params(
     num_chains
         Leading dimension of the result.
     start
-        ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons (at least one
-        for each sign pattern, as far as the width allows) are replaced by neurons that point along the relevant
-        inputs, one after another through all sign patterns σ: w_S ∝ σ/√k at 1.5 times the norm of a prior
-        neuron, the rest of their weights shrunk to a tenth. The readouts are then drawn from their exact
-        Gaussian posterior given the hidden weights. ``"both"``: the first half of the chains (the larger, where
-        their number is odd) as by ``"prior"``, the others as by ``"aligned"``, with the same draws.
+        ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons (at
+        least one for each sign pattern, as far as the width allows) are replaced by neurons that
+        point along the relevant inputs, one after another through all sign patterns σ: w_S ∝ σ/√k
+        at 1.5 times the norm of a prior neuron, the rest of their weights shrunk to a tenth. The
+        readouts are then drawn from their exact Gaussian posterior given the hidden weights.
+        ``"both"``: the first half of the chains (the larger, where their number is odd) as by
+        ``"prior"``, the others as by ``"aligned"``, with the same draws.
 
     Raises
     ------
     ValueError
-        For an unknown start, an aligned start on data whose relevant inputs are unknown, or both starts for a
-        single chain.
+        For an unknown start, an aligned start on data whose relevant inputs are unknown, or both
+        starts for a single chain.
     """
     checks.one_of("start", start, CHAIN_STARTS)
     if start != "prior" and data.relevant is None:
@@ -80,7 +96,8 @@ def start_params(
 def align(w: jax.Array, relevant: tuple[int, ...]) -> jax.Array:
     """The weights `w` (N, d) with a quarter of the rows pointed along the sign patterns of `relevant`."""
     width, degree = w.shape[0], len(relevant)
-    # With many relevant inputs the patterns outnumber the neurons: take as many as there are rows to fill.
+    # With many relevant inputs the patterns outnumber the neurons: take as many as there are rows
+    # to fill.
     patterns = np.array(list(itertools.islice(itertools.product((1.0, -1.0), repeat=degree), width)))
     count = min(width, max(len(patterns), width // 4))
     norm = 1.5 * jnp.sqrt((w**2).sum(axis=1).mean())

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from numpyro.handlers import seed, trace
 
-from inference.problem import check_problem
 from inference.runs.datatree import build_tree
 from inference.runs.observables import observe
+from inference.starts import check_problem
 from inference.tracing import TRACE_LOCK
 from models import Dataset, Isotropic, Teacher, TwoLayerNetwork, checks
 

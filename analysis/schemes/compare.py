@@ -18,8 +18,8 @@ import xarray as xr
 from analysis.diagnostics.diagnose import Diagnosis, diagnose
 from analysis.results.order_parameters import order_parameters
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
-from inference.problem import check_problem
 from inference.runs.progress import ProgressCallback
+from inference.starts import check_problem
 from models import Dataset, TwoLayerNetwork, checks
 
 COLUMNS = (

@@ -1,35 +1,30 @@
-"""What all Langevin kernels share: the model, minibatches, the preconditioner, batches of chains, divergence."""
+"""What all Langevin kernels share: the step size, the preconditioner, minibatches, batches of chains, divergence."""
 
 import copy
+import math
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import random
-from jax.experimental import io_callback
-from numpyro.handlers import seed, substitute, trace
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.mcmc import MCMCKernel
-from numpyro.infer.util import initialize_model, potential_energy
-from numpyro.util import identity, is_prng_key, not_jax_tracer
+from numpyro.util import identity, is_prng_key
 
-from inference.kernels.accumulation import accumulated_energy_and_grad
+from inference.kernels.divergence import all_finite, check_start
+from inference.kernels.potential import ModelPotential, compiled_once
 from inference.kernels.preconditioning import broadcast_preconditioner, check_preconditioner, prior_variances
-from inference.kernels.schedules import check_step_size_argument, describe_step_size
-
-
-class DivergenceError(ValueError):
-    """A Langevin trajectory left the finite numbers: its step size is too large."""
 
 
 class LangevinKernel(MCMCKernel):
     """Base of the kernels that move by ∇Û; a subclass states its update rule in :meth:`_move`.
 
-    Its states are namedtuples with at least the fields of :class:`inference.kernels.sgld.SGLDState`. A subclass with
-    more of them fills them in :meth:`_initial_state`. The parameters are those of :class:`inference.SGLD`.
+    Its states are namedtuples with at least the fields of
+    :class:`inference.kernels.sgld.SGLDState`. A subclass with more of them fills them in
+    :meth:`_initial_state`. The parameters are those of :class:`inference.SGLD`.
 
     Attributes
     ----------
@@ -40,7 +35,8 @@ class LangevinKernel(MCMCKernel):
     gradients_per_step
         Evaluations of ∇Û that one step costs.
     bias_order
-        p where the step size biases the stationary law by O(εᵖ) with exact gradients; None where it does not.
+        p where the step size biases the stationary law by O(εᵖ) with exact gradients; None where it
+        does not.
     """
 
     stats_fields: ClassVar[dict[str, str]] = {
@@ -65,7 +61,7 @@ class LangevinKernel(MCMCKernel):
             raise ValueError(
                 f"model must be a NumPyro model, got {model!r}; name other arguments, step_size=... ."
             )
-        check_step_size_argument(step_size)
+        _check_step_size(step_size)
         self._by_prior = check_preconditioner(preconditioner, potential_fn)
         self._model = model
         self._potential_fn = potential_fn
@@ -73,7 +69,7 @@ class LangevinKernel(MCMCKernel):
         self._preconditioner = preconditioner
         self._init_strategy = init_strategy
         self._scale = None  # M, a pytree like z, set by init
-        self._plates = {}  # name -> (size, subsample_size) of the plates that subsample
+        self._potential = None  # of the model, set by init
         self._accumulates = False  # set by accumulating
         self._num_warmup = 0  # set by init
         self._postprocess_fn = None
@@ -85,8 +81,8 @@ class LangevinKernel(MCMCKernel):
     def _move(self, state, step, key, energy_and_grad) -> dict:
         """The update rule: ``z``, ``potential_energy``, ``z_grad`` and other changed fields after one step.
 
-        `energy_and_grad` maps z to Û(z) and ∇Û(z) on the minibatch of this step. Fields that leave the finite
-        numbers are not kept, see :meth:`step`.
+        `energy_and_grad` maps z to Û(z) and ∇Û(z) on the minibatch of this step. Fields that leave
+        the finite numbers are not kept, see :meth:`step`.
         """
         raise NotImplementedError
 
@@ -102,10 +98,6 @@ class LangevinKernel(MCMCKernel):
     def default_fields(self):
         return ("z", "diverging")
 
-    @property
-    def _name(self):
-        return type(self).__name__
-
     def get_diagnostics_str(self, state):
         return f"step size {state.step_size:.2e}, potential energy {state.potential_energy:.4g}"
 
@@ -113,7 +105,7 @@ class LangevinKernel(MCMCKernel):
         """A copy of this kernel for `model`."""
         kernel = copy.copy(self)
         kernel._model, kernel._potential_fn, kernel._postprocess_fn = model, None, None
-        kernel._scale, kernel._plates = None, {}
+        kernel._scale = kernel._potential = None
         return kernel
 
     def wrap_model(self, wrapper: Callable):
@@ -123,7 +115,7 @@ class LangevinKernel(MCMCKernel):
         """A copy of this kernel with the exact U and ∇U of a model with minibatches, as the mean over all of them.
 
         One evaluation costs that of the full batch, and has the memory of one minibatch; see
-        :func:`inference.kernels.accumulation.accumulated_energy_and_grad`.
+        :meth:`inference.kernels.potential.ModelPotential.accumulated`.
         """
         kernel = copy.copy(self)
         kernel._accumulates = True
@@ -137,10 +129,11 @@ class LangevinKernel(MCMCKernel):
 
     def settings(self) -> dict:
         """JSON-able settings of the kernel."""
+        step = self._step_size
         given = None if self._preconditioner is None else "given"
         return {
-            "kernel": self._name,
-            "step_size": describe_step_size(self._step_size),
+            "kernel": type(self).__name__,
+            "step_size": float(step) if not callable(step) else getattr(step, "__name__", repr(step)),
             "preconditioner": "prior" if self._by_prior else given,
         }
 
@@ -149,22 +142,30 @@ class LangevinKernel(MCMCKernel):
         model_kwargs = {} if model_kwargs is None else model_kwargs
         self._num_warmup = num_warmup
         single = is_prng_key(rng_key)
-        keys = (
-            random.split(rng_key, 3)
-            if single
-            else jnp.swapaxes(jax.vmap(lambda k: random.split(k, 3))(rng_key), 0, 1)
-        )
-        rng_key, key_model, key_batch = keys
+        split = random.split if single else jax.vmap(random.split, (0, None), 1)
+        rng_key, key_model, key_batch = split(rng_key, 3)
+        scale = self._preconditioner
         if self._model is not None:
-            init_params = self._init_model(key_model, init_params, model_args, model_kwargs, single)
+            first_key = key_model if single else key_model[0]
+            self._potential = ModelPotential(self._model, first_key, model_args, model_kwargs)
+            if self._potential.plates and not (self.subsamples or self._accumulates):
+                raise ValueError(
+                    f"{type(self).__name__} needs the exact potential energy; drop subsample_size, or use SGLD for "
+                    "minibatches."
+                )
+            init_params, self._postprocess_fn = self._potential.initial_values(
+                key_model, init_params, self._init_strategy, model_args, model_kwargs
+            )
+            if self._by_prior:
+                scale = prior_variances(self._potential.fixed, model_args, model_kwargs)
         elif self._potential_fn is None:
             raise ValueError(
-                f"{self._name} needs a model or a potential_fn; give one, or call bind(model) first."
+                f"{type(self).__name__} needs a model or a potential_fn; give one, or call bind(model) first."
             )
         elif init_params is None:
-            raise ValueError(f"init_params must be given when {self._name} samples a potential_fn.")
+            raise ValueError(f"init_params must be given when {type(self).__name__} samples a potential_fn.")
         self._scale = broadcast_preconditioner(
-            self._prior_scale if self._by_prior else self._preconditioner,
+            scale,
             init_params if single else jax.tree.map(lambda v: v[0], init_params),
         )
 
@@ -177,18 +178,15 @@ class LangevinKernel(MCMCKernel):
             return (init_one if single else jax.vmap(init_one))(z, rng_key, key_batch)
 
         state = compiled_once(init_all)(init_params, rng_key, key_batch, model_args, model_kwargs)
-        raise_where(jnp.any(state.diverging), partial(raise_bad_start, kernel=self._name))
+        check_start(self, state)
         return state
 
     def sample(self, state, model_args, model_kwargs):
-        """One step of every chain in `state`; a divergence raises."""
-        state = self.step(state, model_args, model_kwargs)
-        callback = partial(raise_divergence, kernel=self._name)
-        raise_where(jnp.any(state.diverging), callback, jnp.max(state.i), jnp.max(state.step_size))
-        return state
+        """One step of every chain in `state`, see :meth:`step`."""
+        return self.step(state, model_args, model_kwargs)
 
     def step(self, state, model_args=(), model_kwargs=None):
-        """One step without the raise: a diverging chain stays put, with ``diverging`` set."""
+        """One step of every chain in `state`: one that diverges stays put from then on, with ``diverging`` set."""
         step = partial(self._step_one, model_args=model_args, model_kwargs=model_kwargs or {})
         return step(state) if is_prng_key(state.rng_key) else jax.vmap(step)(state)
 
@@ -207,14 +205,6 @@ class LangevinKernel(MCMCKernel):
             return identity
         return self._postprocess_fn(*model_args, **(model_kwargs or {}))
 
-    def check_step_size(self, network, data, key, **options):
-        """Bias at this step size, by halving it; see :func:`inference.runs.step_halving.check_step_size`."""
-        from inference.runs.step_halving import (
-            check_step_size,  # it runs chains, whose module imports this one
-        )
-
-        return check_step_size(self, network, data, key, **options)
-
     def stable_step_size(self, curvature):
         """Largest stable step on U = λz²/2 for Mλ = `curvature`: 2/(Mλ) for a Langevin step."""
         return 2 / curvature
@@ -227,64 +217,12 @@ class LangevinKernel(MCMCKernel):
         # The postprocessing closure holds the traced model, which does not pickle.
         return {**self.__dict__, "_postprocess_fn": None}
 
-    def _init_model(self, key, init_params, model_args, model_kwargs, single):
-        first_key = key if single else key[0]
-        kinds, plates = {}, {}
-
-        def declare(key, args, kwargs):
-            for name, site in trace(seed(self._model, key)).get_trace(*args, **kwargs).items():
-                kinds[name] = site["type"]
-                if site["type"] == "plate":
-                    plates[name] = site["args"]
-
-        compiled_once(declare, abstract=True)(first_key, model_args, model_kwargs)
-        self._plates = {n: (size, sub) for n, (size, sub) in plates.items() if sub not in (None, size)}
-        if self._plates and not (self.subsamples or self._accumulates):
-            raise ValueError(
-                f"{self._name} needs the exact potential energy; drop subsample_size, or use SGLD for minibatches."
-            )
-        # Initial values and deterministic sites are those of the first B points; only U is subsampled afresh.
-        fixed = substitute(self._model, data={n: jnp.arange(sub) for n, (_, sub) in self._plates.items()})
-
-        def initial_values(key, args, kwargs):
-            info = initialize_model(
-                key,
-                fixed,
-                init_strategy=self._init_strategy,
-                dynamic_args=True,
-                model_args=args,
-                model_kwargs=kwargs,
-            )
-            self._postprocess_fn = info.postprocess_fn
-            return info.param_info.z
-
-        # Parameters outside the posterior (numpyro.param, modules) live on in postprocess_fn: not as tracers.
-        stateless = not {"param", "mutable"} & set(kinds.values())
-        if init_params is None:
-            run = compiled_once(initial_values) if stateless else initial_values
-            init_params = run(key, model_args, model_kwargs)
-        elif stateless:
-            compiled_once(initial_values, abstract=True)(first_key, model_args, model_kwargs)
-        else:
-            initial_values(first_key, model_args, model_kwargs)
-        if self._by_prior:
-            self._prior_scale = prior_variances(fixed, model_args, model_kwargs)
-        return init_params
-
     def _energy_and_grad(self, z, key_batch, model_args, model_kwargs):
         if self._model is None:
             return jax.value_and_grad(self._potential_fn)(z)
-        model = self._model
-        if self._plates and self._accumulates:
-            return accumulated_energy_and_grad(model, self._plates, z, model_args, model_kwargs)
-        if self._plates:
-            keys = random.split(key_batch, len(self._plates))
-            index = {
-                name: random.choice(key, size, (sub,), replace=False)
-                for key, (name, (size, sub)) in zip(keys, self._plates.items(), strict=True)
-            }
-            model = substitute(model, data=index)
-        return jax.value_and_grad(partial(potential_energy, model, model_args, model_kwargs))(z)
+        if self._accumulates and self._potential.plates:
+            return self._potential.accumulated(z, model_args, model_kwargs)
+        return self._potential.minibatch(z, key_batch, model_args, model_kwargs)
 
     def _step_size_at(self, i):
         return self._step_size(i) if callable(self._step_size) else self._step_size
@@ -296,32 +234,19 @@ class LangevinKernel(MCMCKernel):
             self._energy_and_grad, key_batch=key_batch, model_args=model_args, model_kwargs=model_kwargs
         )
         new = self._move(state, step, key_move, energy_and_grad)
-        finite = jnp.isfinite(new["potential_energy"])
-        for leaf in jax.tree.leaves(new["z_grad"]):
-            finite &= jnp.isfinite(leaf).all()
-        keep = finite & ~state.diverging
+        keep = all_finite(new["potential_energy"], new["z_grad"]) & ~state.diverging
         old = {name: getattr(state, name) for name in new}
         new = {"step_size": step} | jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, old)
         return state._replace(**new, i=state.i + keep, diverging=~keep, rng_key=rng_key)
 
 
-def compiled_once(function: Callable, abstract: bool = False) -> Callable:
-    """`function` as one compiled program, where op by op it would compile a program for each operation.
+def langevin_step(z, grad, scale, step, noise):
+    """z - ε M ∇U + √(2ε M) ξ for pytrees z, ∇U, M and ξ."""
 
-    Arrays among the leaves of its arguments are arguments of the program, anything else is static. With `abstract`
-    it is traced only, for its side effects.
-    """
+    def move(z, grad, scale, noise):
+        return z - step * scale * grad + jnp.sqrt(2 * step * scale) * noise
 
-    def call(*arguments):
-        leaves, tree = jax.tree.flatten(arguments)
-        arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))}
-
-        def program(arrays):
-            return function(*tree.unflatten([arrays.get(i, leaf) for i, leaf in enumerate(leaves)]))
-
-        return (partial(jax.eval_shape, program) if abstract else jax.jit(program))(arrays)
-
-    return call
+    return jax.tree.map(move, z, grad, scale, noise)
 
 
 def standard_normal(key, z):
@@ -331,26 +256,24 @@ def standard_normal(key, z):
     return jax.tree.map(lambda z, key: random.normal(key, jnp.shape(z), jnp.result_type(z)), z, keys)
 
 
-def raise_where(condition, callback, *args) -> None:
-    """Call the raising `callback` where `condition` holds: at once, or from compiled code on the host."""
-    if not_jax_tracer(condition):
-        if condition:
-            callback(*args)
-    else:
-        jax.lax.cond(condition, lambda *args: io_callback(callback, None, *args), lambda *args: None, *args)
-
-
-def raise_bad_start(kernel: str = "SGLD") -> None:
-    """Raise ``ValueError`` for initial values outside the finite numbers."""
-    raise ValueError(
-        f"init_params (or the initial draw) give {kernel} a potential energy that is not finite; check the data, "
-        "the prior's scales and init_params."
-    )
-
-
-def raise_divergence(i, step_size, kernel: str = "SGLD") -> None:
-    """Raise :class:`DivergenceError` naming the step size and the step number."""
-    raise DivergenceError(
-        f"{kernel} diverged at step {int(i)} with step_size={float(step_size):.3g}; use a smaller step_size "
-        "(half of it or less)."
-    )
+def _check_step_size(step_size) -> None:
+    """``ValueError`` unless `step_size` is a positive number, or a traceable callable that begins with one."""
+    value = step_size
+    if callable(step_size):
+        try:
+            value = jax.jit(step_size)(0)
+            value = float(value)
+        except (
+            TypeError,
+            jax.errors.ConcretizationTypeError,
+            jax.errors.TracerArrayConversionError,
+        ) as error:
+            raise ValueError(
+                "step_size must be a callable t -> ε that JAX can trace to one number, without `if` or NumPy "
+                f"functions of t ({' '.join(str(error).split())[:80]})."
+            ) from None
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+        raise ValueError(
+            f"step_size must be a positive number or a callable t -> ε > 0, got {step_size!r}"
+            + (f", which is {value:.3g} at t = 0." if callable(step_size) else ".")
+        )

@@ -10,7 +10,7 @@ from jax import random
 from numpyro.infer.hmc_util import dual_averaging
 from numpyro.infer.initialization import init_to_uniform
 
-from inference.kernels.langevin import LangevinKernel, standard_normal
+from inference.kernels.langevin import LangevinKernel, langevin_step, standard_normal
 from models import checks
 
 MALAState = namedtuple(
@@ -28,7 +28,8 @@ MALAState = namedtuple(
     ],
 )
 """
-The fields of :class:`inference.kernels.sgld.SGLDState`, of which ``step_size`` is the one that the next step uses, and
+The fields of :class:`inference.kernels.sgld.SGLDState` without ``noise``, ``step_size`` that of the
+next step, and
 
  - **accept_prob** - acceptance probability of the last proposal, accepted or not.
  - **adapt_state** - state of the dual averaging of log ε.
@@ -40,28 +41,31 @@ class MALA(LangevinKernel):
 
         z' = z - ε M ∇U(z) + √(2ε M) ξ,        ξ ~ Normal(0, I)
 
-    accepted with probability min(1, exp(U(z) - U(z')) q(z | z')/q(z' | z)), where q(z' | z) is the density of
-    Normal(z - ε M ∇U(z), 2ε M) at z'. With δ = √(εM/2) (∇U(z) + ∇U(z')), the noise that leads back from z' is
-    δ - ξ, and
+    accepted with probability min(1, exp(U(z) - U(z')) q(z | z')/q(z' | z)), where q(z' | z) is the
+    density of Normal(z - ε M ∇U(z), 2ε M) at z'. With δ = √(εM/2) (∇U(z) + ∇U(z')), the noise that
+    leads back from z' is δ - ξ, and
 
         log q(z | z') - log q(z' | z) = ½ Σ (ξ² - (δ - ξ)²) = ½ Σ δ (2ξ - δ).
 
-    Its stationary law is the posterior itself. During the warm-up, dual averaging of log ε steers the acceptance
-    towards 0.574, the best in high dimension; ε is a constant after it. A proposal outside the finite numbers is
-    rejected, so that this kernel does not diverge: a step size far too large shows in ``accept_prob`` near 0.
-    In d dimensions ε must fall as d^(-1/3): it costs more steps than SGLD, which is the price of the exactness.
+    Its stationary law is the posterior itself. During the warm-up, dual averaging of log ε steers
+    the acceptance towards 0.574, the best in high dimension; ε is a constant after it. A proposal
+    outside the finite numbers is rejected, so that this kernel does not diverge: a step size far
+    too large shows in ``accept_prob`` near 0. In d dimensions ε must fall as d^(-1/3): it costs
+    more steps than SGLD, which is the price of the exactness.
 
     **References:**
 
     1. Roberts and Tweedie, *Exponential convergence of Langevin distributions and their discrete
        approximations* (1996).
-    2. Roberts and Rosenthal, *Optimal scaling of discrete approximations to Langevin diffusions* (1998).
+    2. Roberts and Rosenthal, *Optimal scaling of discrete approximations to Langevin diffusions*
+       (1998).
     3. Hoffman and Gelman, *The no-U-turn sampler* (2014), section 3.2: dual averaging.
 
     Parameters
     ----------
     model, potential_fn, preconditioner, init_strategy
-        As for :class:`inference.SGLD`. A model that takes minibatches is refused: the acceptance needs U itself.
+        As for :class:`inference.SGLD`. A model that takes minibatches is refused: the acceptance
+        needs U itself.
     step_size
         ε > 0, where the adaptation starts; without it, the step size, or a callable t -> ε.
     adapt_step_size
@@ -133,10 +137,7 @@ class MALA(LangevinKernel):
         key_noise, key_accept = random.split(key)
         noise = standard_normal(key_noise, state.z)
 
-        def langevin(z, grad, scale, noise):
-            return z - step * scale * grad + jnp.sqrt(2 * step * scale) * noise
-
-        z = jax.tree.map(langevin, state.z, state.z_grad, self._scale, noise)
+        z = langevin_step(state.z, state.z_grad, self._scale, step, noise)
         energy, grad = energy_and_grad(z)
 
         def log_density_ratio(old_grad, grad, scale, noise):
@@ -153,9 +154,7 @@ class MALA(LangevinKernel):
             (z, energy, grad),
             (state.z, state.potential_energy, state.z_grad),
         )
-        adapted = {}
-        if self._adapts:
-            adapted = self._adapt(state, accept_prob)
+        adapted = self._adapt(state, accept_prob) if self._adapts else {}
         return {"z": z, "potential_energy": energy, "z_grad": grad, "accept_prob": accept_prob, **adapted}
 
     def _adapt(self, state, accept_prob) -> dict:

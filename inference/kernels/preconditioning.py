@@ -6,15 +6,17 @@ import numpy as np
 from numpyro.distributions.transforms import biject_to
 from numpyro.handlers import seed, trace
 
-# Enough prior draws for a scale; any positive preconditioner leaves the target of the dynamics unchanged.
+# Enough prior draws for a scale; any positive preconditioner leaves the target of the dynamics
+# unchanged.
 _PRIOR_DRAWS = 256
 
 
 def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Array]:
     """Prior variance of each latent site's unconstrained value, one number a site.
 
-    Estimated from 256 prior draws under a fixed key, averaged over the elements of the site, so that a
-    hierarchical prior counts with its marginal variance and every chain gets the same preconditioner.
+    Estimated from 256 prior draws under a fixed key, averaged over the elements of the site, so
+    that a hierarchical prior counts with its marginal variance and every chain gets the same
+    preconditioner.
     """
 
     def unconstrained_draw(key):
@@ -30,7 +32,8 @@ def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Ar
         draws = jax.vmap(unconstrained_draw)(jax.random.split(key, _PRIOR_DRAWS))
         return {name: jnp.var(value, axis=0).mean() for name, value in draws.items()}
 
-    # Concrete numbers even while the caller is being traced: they outlive the trace inside the kernel.
+    # Concrete numbers even while the caller is being traced: they outlive the trace inside the
+    # kernel.
     with jax.ensure_compile_time_eval():
         return variances(jax.random.key(0))
 
@@ -51,7 +54,8 @@ def broadcast_preconditioner(preconditioner, z):
     Raises
     ------
     ValueError
-        For an unknown site, another structure or shape, or an entry that is not positive and finite.
+        For an unknown site, another structure or shape, or an entry that is not positive and
+        finite.
     """
     if preconditioner is None:
         return jax.tree.map(lambda v: np.ones((), jnp.result_type(v)), z)

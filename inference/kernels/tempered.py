@@ -1,8 +1,9 @@
 """A model tempered in κ, by a power of its likelihood.
 
-The likelihood depends on κ as exp(-SSE/(2κ²P)), up to a constant, so that the posterior at κ is the one at κ₀ with
-its likelihood raised to the power β = (κ₀/κ)². Any NumPyro model is tempered by this power of its observed sites; the
-powers are arguments of one compiled program, where a network per κ would need one each.
+The likelihood depends on κ as exp(-SSE/(2κ²P)), up to a constant, so that the posterior at κ is the
+one at κ₀ with its likelihood raised to the power β = (κ₀/κ)². Any NumPyro model is tempered by this
+power of its observed sites; the powers are arguments of one compiled program, where a network per κ
+would need one each.
 """
 
 from collections.abc import Callable

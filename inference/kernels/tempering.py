@@ -13,7 +13,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import potential_energy
 from numpyro.util import is_prng_key
 
-from inference.kernels.langevin import LangevinKernel, raise_divergence, raise_where
+from inference.kernels.langevin import LangevinKernel
 from inference.kernels.tempered import Tempered, check_temperable, with_growth
 from models import checks
 
@@ -36,16 +36,19 @@ TemperingState = namedtuple(
     ],
 )
 """
-A :func:`~collections.namedtuple` of K replicas, from the posterior's κ (the first) to the largest, with fields
+A :func:`~collections.namedtuple` of K replicas, from the posterior's κ (the first) to the largest,
+with fields
 
  - **i** - number of steps taken so far, warm-up included.
  - **z**, **potential_energy**, **step_size** - those of the first replica.
  - **diverging** - True once a replica has left the finite numbers.
  - **replicas** - states of the kernel, K leading.
- - **swap_accept_prob** - acceptance probability of the last swap of each pair of neighbours, (K-1,).
+ - **swap_accept_prob** - acceptance probability of the last swap of each pair of neighbours,
+   (K-1,).
  - **swap_acceptance** - its mean since the end of the warm-up, (K-1,); 0 before.
  - **walker** - which walker, by its first place, is at each κ, (K,).
- - **heading** - per place: 0 for a walker that has not been at the first κ, 1 on its way up, 2 down, (K,).
+ - **heading** - per place: 0 for a walker that has not been at the first κ, 1 on its way up, 2
+   down, (K,).
  - **round_trips** - walkers' journeys from the first κ to the last and back since the start.
  - **num_steps** - evaluations of ∇U in the last step.
  - **rng_key** - random key for the next step.
@@ -55,15 +58,16 @@ A :func:`~collections.namedtuple` of K replicas, from the posterior's κ (the fi
 class ParallelTempering(MCMCKernel):
     """Replica exchange over κ: what is metastable at small κ moves at large κ, and the chains change places.
 
-    One step is `steps_per_swap` steps of each replica with its own kernel, then one round of swaps of neighbours i
-    and j = i + 1, even i and odd i in turn, each accepted with probability
+    One step is `steps_per_swap` steps of each replica with its own kernel, then one round of swaps
+    of neighbours i and j = i + 1, even i and odd i in turn, each accepted with probability
 
         min(1, exp[(β_i - β_j)(E_i - E_j)]),        β = (κ₀/κ)²,
 
-    E the minus log likelihood at κ₀: for a network (1/2κ_i² - 1/2κ_j²)(SSE_i - SSE_j)/P, the normalising constants
-    having cancelled. Every replica keeps its own law; the draws are those of the first κ. A biased kernel (SGLD)
-    brings its bias at each κ with it. On a collapsed network E is minus the log evidence at κ₀, and replica i follows
-    prior · evidence(κ₀)^β, which is not the collapsed posterior at κ_i: its κ only names the level.
+    E the minus log likelihood at κ₀: for a network (1/2κ_i² - 1/2κ_j²)(SSE_i - SSE_j)/P, the
+    normalising constants having cancelled. Every replica keeps its own law; the draws are those of
+    the first κ. A biased kernel (SGLD) brings its bias at each κ with it. On a collapsed network E
+    is minus the log evidence at κ₀, and replica i follows prior · evidence(κ₀)^β, which is not the
+    collapsed posterior at κ_i: its κ only names the level.
 
     **References:**
 
@@ -73,7 +77,8 @@ class ParallelTempering(MCMCKernel):
     Parameters
     ----------
     kernel
-        A Langevin kernel without a model, or with the one to temper. Minibatches are refused: E must be exact.
+        A Langevin kernel without a model, or with the one to temper. Minibatches are refused: E
+        must be exact.
     kappas
         κ₀ < κ₁ < …, two at least; κ₀ must be the network's own. Geometric ladders suit; watch
         ``swap_acceptance``, best at 0.2 or so and up, and ``round_trips``.
@@ -85,7 +90,8 @@ class ParallelTempering(MCMCKernel):
     Raises
     ------
     ValueError
-        For an argument out of range, a ladder that does not begin at the network's κ, or a minibatch.
+        For an argument out of range, a ladder that does not begin at the network's κ, or a
+        minibatch.
     DivergenceError
         When a replica leaves the finite numbers.
 
@@ -96,7 +102,8 @@ class ParallelTempering(MCMCKernel):
     >>> kernel.gradients_per_step  # 3 replicas of 10 steps, and one more gradient each after the swaps
     33
 
-    ``sample(network, data, kernel, key)`` then draws from the posterior of a network with kappa=0.3.
+    ``sample(network, data, kernel, key)`` then draws from the posterior of a network with
+    kappa=0.3.
     """
 
     stats_fields: ClassVar[dict[str, str]] = {
@@ -194,14 +201,11 @@ class ParallelTempering(MCMCKernel):
         return jax.tree.map(lambda v: v[0], state) if single else state
 
     def sample(self, state, model_args, model_kwargs):
-        """One step of every chain in `state`; a divergence raises."""
-        state = self.step(state, model_args, model_kwargs)
-        callback = partial(raise_divergence, kernel="ParallelTempering")
-        raise_where(jnp.any(state.diverging), callback, jnp.max(state.i), jnp.max(state.step_size))
-        return state
+        """One step of every chain in `state`, see :meth:`step`."""
+        return self.step(state, model_args, model_kwargs)
 
     def step(self, state, model_args=(), model_kwargs=None):
-        """One step without the raise: a diverging replica stays put, with ``diverging`` set."""
+        """One step of every chain in `state`: a replica that diverges stays put, with ``diverging`` set."""
         step = partial(self._step_one, model_args=model_args, model_kwargs=model_kwargs or {})
         return step(state) if is_prng_key(state.rng_key) else jax.vmap(step)(state)
 
@@ -214,7 +218,8 @@ class ParallelTempering(MCMCKernel):
             raise ValueError(f"kappas must begin with the network's kappa={kappa!r}, got {self.kappas[0]!r}.")
         self._replicas = self._kernel.bind(Tempered(model))
         ratios = np.asarray(self.kappas) / self.kappas[0]
-        # float32 also under x64: a wider power would widen the energies of float32 chains from step to step.
+        # float32 also under x64: a wider power would widen the energies of float32 chains from step
+        # to step.
         self._powers = jnp.asarray(ratios**-2.0, jnp.float32)
         self._factors = jnp.asarray(ratios**self._growth, jnp.float32)
 
@@ -252,7 +257,8 @@ class ParallelTempering(MCMCKernel):
         heading = state.heading[source]
         heading = heading.at[-1].set(jnp.where(heading[-1] == 1, 2, heading[-1]))
         trips = state.round_trips + (heading[0] == 2)
-        # Of the steps since the warm-up, pair 0 has been tried at those with an even number, pair 1 at the others.
+        # Of the steps since the warm-up, pair 0 has been tried at those with an even number, pair 1
+        # at the others.
         counts = (state.i >= self._num_warmup) & attempted
         tried = (state.i + 2 - pair % 2) // 2 - (self._num_warmup + 1 - pair % 2) // 2
         gain = jnp.where(counts, (accept_prob - state.swap_acceptance) / jnp.maximum(tried, 1), 0.0)

@@ -1,5 +1,6 @@
 """Underdamped Langevin dynamics: BAOAB, and stochastic gradient Hamiltonian Monte Carlo."""
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
 from typing import ClassVar
@@ -17,7 +18,7 @@ UnderdampedState = namedtuple(
     ["i", "z", "potential_energy", "z_grad", "velocity", "step_size", "diverging", "rng_key"],
 )
 """
-The fields of :class:`inference.kernels.sgld.SGLDState` and
+The fields of :class:`inference.kernels.sgld.SGLDState` without ``noise``, and
 
  - **velocity** - v in units of its thermal scale, stationary law Normal(0, 1); a pytree like ``z``.
 """
@@ -25,6 +26,8 @@ The fields of :class:`inference.kernels.sgld.SGLDState` and
 
 class _Underdamped(LangevinKernel):
     """What the two discretisations of the same stochastic differential equation share."""
+
+    _max_friction_step: ClassVar[float] = math.inf  # γh, from which on no step is stable
 
     def __init__(
         self,
@@ -37,6 +40,11 @@ class _Underdamped(LangevinKernel):
     ):
         super().__init__(model, potential_fn, step_size, preconditioner, init_strategy)
         checks.positive("friction", friction)
+        if not callable(step_size) and friction * step_size >= self._max_friction_step:
+            raise ValueError(
+                f"friction * step_size must be below {self._max_friction_step:g} for {type(self).__name__} to be "
+                f"stable, got {friction * step_size:.3g}; reduce either."
+            )
         self._friction = friction
 
     def settings(self) -> dict:
@@ -62,18 +70,19 @@ class UnderdampedLangevin(_Underdamped):
         A   z ← z + (h/2) √M v
         B   v ← v - (h/2) √M ∇Û(z)
 
-    One new gradient a step: the last B and the next step's first use the same one. M is the inverse mass, a
-    fixed diagonal. For U = λz²/2 and the exact gradient z has the variance 1/λ at every h < 2/√(Mλ), where the
-    iteration becomes unstable; otherwise the bias is O(h²), where SGLD's is O(ε). Minibatches add gradient
-    noise of covariance C, which heats v by O(hC). For γh ≫ 1 it is a Langevin step of ε = h²/2. On U = λz²/2 the
-    friction γ = 2√(Mλ) of the softest direction mixes fastest.
+    One new gradient a step: the last B and the next step's first use the same one. M is the inverse
+    mass, a fixed diagonal. For U = λz²/2 and the exact gradient z has the variance 1/λ at every h <
+    2/√(Mλ), where the iteration becomes unstable; otherwise the bias is O(h²), where SGLD's is
+    O(ε). Minibatches add gradient noise of covariance C, which heats v by O(hC). For γh ≫ 1 it is a
+    Langevin step of ε = h²/2. On U = λz²/2 the friction γ = 2√(Mλ) of the softest direction mixes
+    fastest.
 
     **References:**
 
-    1. Leimkuhler and Matthews, *Robust and efficient configurational molecular sampling via Langevin dynamics*
-       (2013).
-    2. Leimkuhler, Matthews and Stoltz, *The computation of averages from equilibrium and nonequilibrium Langevin
-       molecular dynamics* (2016).
+    1. Leimkuhler and Matthews, *Robust and efficient configurational molecular sampling via
+       Langevin dynamics* (2013).
+    2. Leimkuhler, Matthews and Stoltz, *The computation of averages from equilibrium and
+       nonequilibrium Langevin molecular dynamics* (2016).
 
     Parameters
     ----------
@@ -140,14 +149,15 @@ class SGHMC(_Underdamped):
         z ← z + h √M v
         v ← v - h √M ∇Û(z) - hγ v + √(2γh) ξ,        ξ ~ Normal(0, I)
 
-    (the gradient at the new z), M the inverse mass, a fixed diagonal. Chen et al. subtract an estimate B̂ of the
-    gradient noise from 2γ; here B̂ = 0, their simplest choice, so that minibatches heat v by O(h). For U = λz²/2
-    and the exact gradient the stationary covariance solves a discrete Lyapunov equation; with a = hγ, c = h²Mλ:
+    (the gradient at the new z), M the inverse mass, a fixed diagonal. Chen et al. subtract an
+    estimate B̂ of the gradient noise from 2γ; here B̂ = 0, their simplest choice, so that
+    minibatches heat v by O(h). For U = λz²/2 and the exact gradient the stationary covariance
+    solves a discrete Lyapunov equation; with a = hγ, c = h²Mλ:
 
         Var z = (1/λ) (1 - a/2)/(1 - a/2 - c/4),    Var v = 1/(1 - a/2 - c/4),    Cov(z, v) = -(h√M/2) Var v
 
-    and the iteration is stable for a/2 + c/4 < 1. :class:`UnderdampedLangevin` has the smaller bias at the same
-    cost; this one is there because the literature uses it.
+    and the iteration is stable for a/2 + c/4 < 1. :class:`UnderdampedLangevin` has the smaller bias
+    at the same cost; this one is there because the literature uses it.
 
     **References:**
 
@@ -181,21 +191,7 @@ class SGHMC(_Underdamped):
     True
     """
 
-    def __init__(
-        self,
-        model: Callable | None = None,
-        potential_fn: Callable | None = None,
-        step_size: float | Callable = 1e-2,
-        friction: float = 1.0,
-        preconditioner=None,
-        init_strategy: Callable = init_to_uniform,
-    ):
-        super().__init__(model, potential_fn, step_size, friction, preconditioner, init_strategy)
-        if not callable(step_size) and friction * step_size >= 2:
-            raise ValueError(
-                f"friction * step_size must be below 2 for SGHMC to be stable, got {friction * step_size:.3g}; "
-                "reduce either."
-            )
+    _max_friction_step = 2.0
 
     def stable_step_size(self, curvature):
         """Largest stable step on U = λz²/2 for Mλ = `curvature`: where γh/2 + h²Mλ/4 = 1."""

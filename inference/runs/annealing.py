@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 
-from inference.kernels.langevin import LangevinKernel, raise_divergence
+from inference.kernels.divergence import check_finite
+from inference.kernels.langevin import LangevinKernel
 from inference.kernels.tempered import Tempered, check_temperable, with_growth
-from inference.problem import check_problem
-from inference.starts import start_params
+from inference.starts import check_problem, start_params
 from inference.tracing import TRACE_LOCK
 from models import Dataset, TwoLayerNetwork, checks
 
@@ -30,29 +30,34 @@ def annealed_start(
 
         κ_l = κ_start (κ/κ_start)^(l/(L-1)),      l = 0, …, L-1
 
-    with `steps_per_level` steps of `kernel` at each (simulated annealing; Kirkpatrick, Gelatt and Vecchi,
-    *Optimization by simulated annealing*, 1983). A start, not a sample: how much of each mode it finds depends on
-    the speed, so that the chains still have to be judged, also against those from other starts. On a collapsed
-    network a level is the power (κ/κ_l)² of the evidence at the network's κ, not the evidence at κ_l.
+    with `steps_per_level` steps of `kernel` at each (simulated annealing; Kirkpatrick, Gelatt and
+    Vecchi, *Optimization by simulated annealing*, 1983). A start, not a sample: how much of each
+    mode it finds depends on the speed, so that the chains still have to be judged, also against
+    those from other starts. On a collapsed network a level is the power (κ/κ_l)² of the evidence at
+    the network's κ, not the evidence at κ_l.
 
     Parameters
     ----------
     network, data, key, num_chains, start
         As for :func:`inference.sample`.
     kernel
-        A Langevin kernel without a model; it gets the full batch, and an adapting one adapts throughout.
+        A Langevin kernel without a model; it gets the full batch, and an adapting one adapts
+        throughout.
     kappa_start
-        κ_start ≥ κ of the network; of the order of the targets' size, the likelihood hardly matters.
+        κ_start ≥ κ of the network; of the order of the targets' size, the likelihood hardly
+        matters.
     num_levels, steps_per_level
         L ≥ 2, and steps ≥ 1.
     step_growth
-        p ≥ 0: the step size is ε (κ_l/κ)^p. With p = 2 it grows as the likelihood's curvature falls; the
-        prior's does not fall. For an underdamped kernel the like is p = 1. No effect where the kernel adapts ε.
+        p ≥ 0: the step size is ε (κ_l/κ)^p. With p = 2 it grows as the likelihood's curvature
+        falls; the prior's does not fall. For an underdamped kernel the like is p = 1. No effect
+        where the kernel adapts ε.
 
     Returns
     -------
     dict
-        Unconstrained values of every site with the chains leading: the ``init_params`` of ``sample``.
+        Unconstrained values of every site with the chains leading: the ``init_params`` of
+        ``sample``.
 
     Raises
     ------
@@ -105,7 +110,5 @@ def annealed_start(
         ratios = jnp.asarray(kappas / network.kappa, jnp.float32)
         program = jax.jit(lambda state: jax.lax.scan(level, state, ratios)[0]).lower(state).compile()
     state = program(state)
-    if bool(state.diverging.any()):
-        worst = int(jnp.argmax(state.diverging))
-        raise_divergence(state.i[worst], state.step_size[worst], type(kernel).__name__)
+    check_finite(kernel, state)
     return state.z

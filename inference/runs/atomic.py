@@ -13,8 +13,8 @@ TEMPORARY = ".part-"
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` in the folder of `path`, then rename the result to `path`.
 
-    A reader sees the old file or the new one, never half of one, even after a power cut; after a failure the
-    temporary file is gone.
+    A reader sees the old file or the new one, never half of one, even after a power cut; after a
+    failure the temporary file is gone.
 
     Raises
     ------
@@ -55,7 +55,8 @@ def reason(error: OSError) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    # A rename may reach the disk before the content that it names, unless the content is forced out first.
+    # A rename may reach the disk before the content that it names, unless the content is forced out
+    # first.
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no folders
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

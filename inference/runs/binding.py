@@ -51,8 +51,8 @@ def check_init_params(
 ) -> None:
     """``ValueError`` unless `init_params` are finite values with the chains leading, one for every site.
 
-    Names and shapes are those of the network; with `own_model` False the kernel samples another model, whose
-    sites are not known here.
+    Names and shapes are those of the network; with `own_model` False the kernel samples another
+    model, whose sites are not known here.
     """
     if not isinstance(init_params, dict):
         raise ValueError(

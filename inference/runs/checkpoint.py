@@ -82,7 +82,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """
     plain = {**asdict(replace(checkpoint, leaves=None)), "format": _FORMAT}
     plain["has_state"] = checkpoint.leaves is not None
-    # NumPy stores the formats of its own; others, such as bfloat16, come back as bytes that need a name.
+    # NumPy stores the formats of its own; others, such as bfloat16, come back as bytes that need a
+    # name.
     plain["dtypes"] = [leaf.dtype.name for leaf in checkpoint.leaves or ()]
     arrays = {f"leaf{i:04d}": leaf for i, leaf in enumerate(checkpoint.leaves or ())}
 

@@ -40,11 +40,12 @@ def build_tree(
     network, data
         What was declared, and the data it was conditioned on.
     posterior
-        Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron), further sites
-        such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the standardised weights of a
-        non-centred prior) are left out, since ``w`` determines them.
+        Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron),
+        further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the
+        standardised weights of a non-centred prior) are left out, since ``w`` determines them.
     scheme
-        Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory, such as nngp.
+        Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory,
+        such as nngp.
     settings
         JSON-able settings of the scheme.
     seed
@@ -60,17 +61,18 @@ def build_tree(
     extra_attributes
         Further attributes of the root: numbers or strings.
     observed
-        What :func:`inference.runs.observables.observe` returns for `posterior`, where that is known already.
+        What :func:`inference.runs.observables.observe` returns for `posterior`, where that is known
+        already.
     first_draw
         Number of the first draw, where these are a piece of a longer run.
 
     Returns
     -------
     xarray.DataTree
-        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``), ``predictions`` (``f`` on the test
-        inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data`` (inputs, test data, relevant
-        inputs). Attributes: scheme, prior, independent_draws, settings, network (JSON), seed, versions,
-        wall_time_s, gradient_evaluations, created_at.
+        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``), ``predictions`` (``f``
+        on the test inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data``
+        (inputs, test data, relevant inputs). Attributes: scheme, prior, independent_draws,
+        settings, network (JSON), seed, versions, wall_time_s, gradient_evaluations, created_at.
     """
     posterior = {
         k: np.asarray(v) for k, v in posterior.items() if k == "w" or np.shape(v)[2:] != _weights(network)
@@ -140,7 +142,8 @@ def _weights(network: TwoLayerNetwork) -> tuple[int, int]:
 def _plate_dims(network: TwoLayerNetwork, data: Dataset) -> dict[str, list[str]]:
     """Dimension names of every site from its plates.
 
-    ArviZ's own ``infer_dims`` reaches NumPyro through a lazy import that fails where ArviZ was imported first.
+    ArviZ's own ``infer_dims`` reaches NumPyro through a lazy import that fails where ArviZ was
+    imported first.
     """
     dims = {}
 

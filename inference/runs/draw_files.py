@@ -1,6 +1,9 @@
 """Draws on disk: pieces of a run in the schema, put together into one file without holding them in memory."""
 
-import io
+import errno
+import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import xarray as xr
 
 from inference.runs.atomic import replace_file
 
-# A chunk of the final file: large enough to read at the disk's speed, small enough for a look at a few draws.
+# A chunk of the final file: large enough to read at the disk's speed, small enough for a look at a
+# few draws.
 _CHUNK_BYTES = 2**20
 
 
@@ -19,8 +23,9 @@ def write_tree(tree: xr.DataTree, path: Path, **options) -> None:
 
     Through memory, since HDF5 does not survive a disk that fills up under it.
     """
-    # The buffer is released by hand, and write_bytes, which keeps a view of it in its frame, avoided: Python 3.12.1
-    # crashes where the garbage collector finds the buffer of a BytesIO, as it would after an error.
+    # The buffer is released by hand, and write_bytes, which keeps a view of it in its frame,
+    # avoided: Python 3.12.1 crashes where the garbage collector finds the buffer of a BytesIO, as
+    # it would after an error.
     with memoryview(tree.to_netcdf(engine="h5netcdf", **options)) as content, path.open("wb") as file:
         file.write(content)
 
@@ -38,8 +43,8 @@ def join_pieces(
 ) -> None:
     """Put `pieces`, in order, together along the dimension ``draw`` in one netCDF-4 file at `path`.
 
-    The first piece is the template: its groups without draws are taken over; attributes of the root are those of
-    the last piece. Memory is that of one variable of one piece.
+    The first piece is the template: its groups without draws are taken over; attributes of the root
+    are those of the last piece. Memory is that of one variable of one piece.
 
     Parameters
     ----------
@@ -62,14 +67,11 @@ def join_pieces(
         with open_draws(pieces[-1]) as last:
             attributes = {**last.attrs, **(extra_attributes or {})}
             num_draws = int(last["posterior"].draw[-1]) + 1
-        _write_empty(pieces[0], temporary, attributes, num_draws)
-        with _ForgivingFile(temporary) as file:
-            with h5netcdf.File(file, "r+") as target:
-                for count, piece in enumerate(pieces, 1):
-                    _append(piece, target)
-                    file.check()
-                    report(count, len(pieces))
-            file.check()
+        _reserve(temporary, _write_empty(pieces[0], temporary, attributes, num_draws))
+        with h5netcdf.File(temporary, "r+") as target:
+            for count, piece in enumerate(pieces, 1):
+                _append(piece, target)
+                report(count, len(pieces))
 
     replace_file(path, write)
 
@@ -94,15 +96,20 @@ def open_draws(path: Path) -> xr.DataTree:
     return tree
 
 
-def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> None:
-    """Write a netCDF-4 file like `piece` with no draws yet, in which `num_draws` of them will find room."""
+def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> int:
+    """Write a netCDF-4 file like `piece` without draws; returns the bytes that it will have with `num_draws`."""
     with xr.open_datatree(piece, engine="h5netcdf") as tree:
-        encoding, unlimited = {}, {}
+        encoding, unlimited, room = {}, {}, 0
         for group in tree.subtree:
             drawn = {k: v for k, v in group.variables.items() if "draw" in v.dims}
             if drawn:
                 unlimited[group.path] = ["draw"]
                 encoding[group.path] = {k: {"chunksizes": _chunks(v, num_draws)} for k, v in drawn.items()}
+            for name, chunks in encoding.get(group.path, {}).items():
+                along = chunks["chunksizes"][drawn[name].dims.index("draw")]
+                # Whole chunks, also at the end, and an entry in HDF5's list of chunks for each.
+                chunk = math.prod(chunks["chunksizes"]) * drawn[name].dtype.itemsize + 64
+                room += -(-num_draws // along) * chunk
         template = xr.DataTree.from_dict(
             {
                 group.path: group.to_dataset().isel(draw=slice(0, 0), missing_dims="ignore")
@@ -111,12 +118,12 @@ def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> N
         )
         template.attrs = attributes
         write_tree(template, path, encoding=encoding, unlimited_dims=unlimited)
+    return path.stat().st_size + room + 2**16  # HDF5's own structures
 
 
 def _chunks(variable: xr.Variable, num_draws: int) -> tuple[int, ...]:
-    rest = {dim: size for dim, size in variable.sizes.items() if dim != "draw"}
-    row = int(np.prod(list(rest.values()), initial=1)) * variable.dtype.itemsize
-    draws = int(np.clip(_CHUNK_BYTES // max(row, 1), 1, num_draws))
+    rest = math.prod(size for dim, size in variable.sizes.items() if dim != "draw")
+    draws = int(np.clip(_CHUNK_BYTES // max(rest * variable.dtype.itemsize, 1), 1, num_draws))
     return tuple(draws if dim == "draw" else max(size, 1) for dim, size in variable.sizes.items())
 
 
@@ -135,59 +142,14 @@ def _append(piece: Path, target) -> None:
                     target[name].variables[key][tuple(where)] = variable[...]
 
 
-class _ForgivingFile(io.FileIO):
-    """A file whose first failing write is kept for :meth:`check` instead of raised in the middle of HDF5.
+def _reserve(path: Path, num_bytes: int) -> None:
+    """Set room for `num_bytes` aside on the disk; ``OSError`` where there is less.
 
-    HDF5 does not survive a write that fails, nor a file that reads otherwise than it was written. From the first
-    failure on, what is written is kept in memory; whoever writes looks often enough that this is little.
+    HDF5 does not survive a disk that fills up under it; it cuts off what it did not need when it
+    closes the file.
     """
-
-    def __init__(self, path: Path):
-        super().__init__(path, "r+")
-        self._error = None
-        self._end = super().seek(0, io.SEEK_END)
-        self._kept = []  # (begin, content) of what could not be written, in order
-
-    def check(self) -> None:
-        """Raise what went wrong with the first write that failed."""
-        if self._error is not None:
-            raise self._error
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END:
-            offset, whence = self._end + offset, io.SEEK_SET
-        return super().seek(offset, whence)
-
-    def write(self, data) -> int:
-        content, begin = memoryview(data).cast("B"), self.tell()
-        rest = content
-        while self._error is None and len(rest):
-            try:
-                rest = rest[super().write(rest) :]
-            except OSError as error:
-                self._error = error
-        if len(rest):
-            self._kept.append((begin, bytes(content)))
-        self._end = max(self._end, begin + len(content))
-        super().seek(begin + len(content))
-        return len(content)
-
-    def truncate(self, size: int | None = None) -> int:
-        self._end = self.tell() if size is None else size
-        try:
-            if self._error is None:
-                super().truncate(self._end)
-        except OSError as error:
-            self._error = error
-        return self._end
-
-    def readinto(self, buffer) -> int:
-        view, begin = memoryview(buffer).cast("B"), self.tell()
-        count = super().readinto(view)
-        view[count:] = bytes(len(view) - count)
-        for offset, content in self._kept:
-            low, high = max(begin, offset), min(begin + len(view), offset + len(content))
-            if low < high:
-                view[low - begin : high - begin] = content[low - offset : high - offset]
-        super().seek(begin + len(view))
-        return len(view)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+    elif shutil.disk_usage(path.parent).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -35,9 +35,9 @@ def fingerprint(*parts) -> str:
 def describe_value(value, depth: int = 0):
     """`value` as JSON-able values that say all that its behaviour depends on.
 
-    Arrays and keys go by their digest; an object by its class, the digest of the class's source text (those that it
-    inherits from included) and its fields; a function by its name, source text, defaults and the values that it
-    closes over. An edited prior or schedule is thus another one.
+    Arrays and keys go by their digest; an object by its class, the digest of the class's source
+    text (those that it inherits from included) and its fields; a function by its name, source text,
+    defaults and the values that it closes over. An edited prior or schedule is thus another one.
 
     Raises
     ------
@@ -157,7 +157,8 @@ def _function_source(function: types.FunctionType) -> str:
     except (OSError, TypeError):
         raise _unrecognisable(function) from None
     if function.__name__ == "<lambda>":
-        # The text is the whole line, on which there may be others: their bodies begin in different columns.
+        # The text is the whole line, on which there may be others: their bodies begin in different
+        # columns.
         text += str(min(start for _, _, start, _ in function.__code__.co_positions() if start))
     return _digest(text)
 

@@ -1,7 +1,7 @@
 """Functions of a network that mean the same whatever the labels of its neurons: f, errors, order parameters.
 
-Single weights are exchangeable between neurons and flip sign together, so that only such functions can be
-compared between draws, chains and schemes.
+Single weights are exchangeable between neurons and flip sign together, so that only such functions
+can be compared between draws, chains and schemes.
 """
 
 from functools import partial
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models import Dataset, TwoLayerNetwork
+from models import CollapsedNetwork, Dataset, TwoLayerNetwork
 
 # Draws evaluated at once: bounds the memory for hidden activations at (batch, N, P).
 _BATCH = 8
@@ -26,16 +26,18 @@ def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, 
     data
         Training and test data; test averages E_test run over ``data.x_test``.
     params
-        ``w`` (..., N, d), ``a`` (..., N), with biases ``b`` (..., N); the leading dimensions are draws.
+        ``w`` (..., N, d), ``a`` (..., N), with biases ``b`` (..., N); the leading dimensions are
+        draws.
 
     Returns
     -------
     dict of numpy.ndarray
-        ``f_test`` (..., P_test); ``log_likelihood`` (..., P) of Normal(y; f, κ√P); ``train_mse``, ``test_mse``
-        and ``order_parameter`` m = E_test[f y]/E_test[y²], each (...); ``second_moment`` (..., d), the mean of
-        w_ij² over neurons; ``neuron_norm`` (..., N), |a_i||w_i| in decreasing order; and, where
-        ``data.relevant`` is known, ``relevance_ratio`` = E[w_j²: j∈S]/E[w_j²: j∉S] (absent when every input is
-        relevant) and ``num_specialised``, the number of neurons with more than half of |w_i|² on S.
+        ``f_test`` (..., P_test); ``log_likelihood`` (..., P) of Normal(y; f, κ√P); ``train_mse``,
+        ``test_mse`` and ``order_parameter`` m = E_test[f y]/E_test[y²], each (...);
+        ``second_moment`` (..., d), the mean of w_ij² over neurons; ``neuron_norm`` (..., N),
+        |a_i||w_i| in decreasing order; and, where ``data.relevant`` is known, ``relevance_ratio`` =
+        E[w_j²: j∈S]/E[w_j²: j∉S] (absent when every input is relevant) and ``num_specialised``, the
+        number of neurons with more than half of |w_i|² on S.
     """
     params = {k: jnp.asarray(params[k], jnp.float32) for k in ("w", "a", "b") if k in params}
     batch = params["a"].shape[:-1]
@@ -43,6 +45,23 @@ def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, 
     arrays = (jnp.asarray(v, jnp.float32) for v in (data.x, data.y, data.x_test, data.y_test))
     values = _observe(network, data.relevant, flat, *arrays)
     return {k: np.asarray(v).reshape(batch + v.shape[1:]) for k, v in values.items()}
+
+
+def observe_draws(network: TwoLayerNetwork, data: Dataset, sites: dict, first: int) -> dict[str, np.ndarray]:
+    """Observables of draws (draw, chain, ...) that begin with number `first`, the same bits however they are cut.
+
+    They are observed in blocks of one shape, in which the place of a draw follows from its number.
+    """
+    sites = {name: sites[name] for name in ("w", "a", "b") if name in sites}
+    count = len(sites["a"])
+    before = first % _BATCH
+    padding = (before, -(before + count) % _BATCH)
+    padded = {k: np.pad(v, (padding, *[(0, 0)] * (v.ndim - 1)), mode="edge") for k, v in sites.items()}
+    blocks = [
+        observe(network, data, {k: v[begin : begin + _BATCH] for k, v in padded.items()})
+        for begin in range(0, before + count, _BATCH)
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[before : before + count], *blocks)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -72,3 +91,53 @@ def _observe_one(network, relevant, params, x, y, x_test, y_test):
         if not inside.all():
             out["relevance_ratio"] = square[:, inside].mean() / square[:, ~inside].mean()
     return out
+
+
+def complete_readouts(
+    network: TwoLayerNetwork, data: Dataset, sites: dict, key: jax.Array, first: int = 0
+) -> dict[str, np.ndarray]:
+    """The sites with ``a``, drawn where `network` is collapsed and they lack it; as they are otherwise.
+
+        a | w, y ~ Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹)        (:func:`models.readouts.readout_posterior`)
+
+    Draw t of chain c takes the key of (c, first + t), so that its readouts do not depend on how a
+    run was cut.
+
+    Parameters
+    ----------
+    network, data
+        What was declared, and the data it was conditioned on.
+    sites
+        Values with leading dimensions (chain, draw).
+    key
+        A ``jax.random.key`` that the scheme has not used.
+    first
+        Number of the first of these draws.
+
+    Examples
+    --------
+    >>> from models import SparseParity
+    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
+    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1).collapsed()
+    >>> complete_readouts(network, data, {"w": np.ones((2, 3, 8, 6))}, jax.random.key(1))["a"].shape
+    (2, 3, 8)
+    """
+    if not isinstance(network, CollapsedNetwork) or "a" in sites:
+        return sites
+    hidden = {name: jnp.asarray(sites[name], jnp.float32) for name in ("w", "b") if name in sites}
+    chains, draws = hidden["w"].shape[:2]
+    flat = jax.tree.map(lambda v: v.reshape(chains * draws, *v.shape[2:]), hidden)
+    chain, draw = jnp.meshgrid(jnp.arange(chains), first + jnp.arange(draws), indexing="ij")
+    x, y = jnp.asarray(data.x, jnp.float32), jnp.asarray(data.y, jnp.float32)
+    readouts = _complete(network, key, chain.ravel(), draw.ravel(), flat, x, y)
+    return {**sites, "a": np.asarray(readouts).reshape(chains, draws, network.width)}
+
+
+@jax.jit(static_argnums=0)
+def _complete(network, key, chain, draw, hidden, x, y):
+    def one(values):
+        chain, draw, params = values
+        own = jax.random.fold_in(jax.random.fold_in(key, chain), draw)
+        return network.draw_readouts(own, params, x, y)
+
+    return jax.lax.map(one, (chain, draw, hidden), batch_size=_BATCH)

@@ -31,7 +31,8 @@ def rich_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
         console=Console(file=sys.stderr),
-        # A large network reports minutes apart; the default of 30 s would leave it without a remaining time.
+        # A large network reports minutes apart; the default of 30 s would leave it without a
+        # remaining time.
         speed_estimate_period=3600,
     )
 

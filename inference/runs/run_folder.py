@@ -1,7 +1,7 @@
 """A run in a folder: what is there, who may write to it, and how it goes on after a stop.
 
-While a run goes on its folder holds ``checkpoint.npz`` and ``draws/draws-BEGIN-END.nc``; at its end these become
-one ``run.nc``. Draw files count only if the checkpoint names them.
+While a run goes on its folder holds ``checkpoint.npz`` and ``draws/draws-BEGIN-END.nc``; at its end
+these become one ``run.nc``. Draw files count only if the checkpoint names them.
 """
 
 import json
@@ -171,8 +171,8 @@ def open_run(folder: str | Path, fingerprint: dict, *, resume: bool) -> Iterator
     Raises
     ------
     ValueError
-        For a folder with a run, unless `resume`; for a run with another fingerprint; for files that are damaged,
-        that cannot be written, or that another process is writing.
+        For a folder with a run, unless `resume`; for a run with another fingerprint; for files that
+        are damaged, that cannot be written, or that another process is writing.
     """
     path = Path(folder)
     with _writing(path):

@@ -12,11 +12,9 @@ import xarray as xr
 from jax import random
 from numpyro.infer.util import potential_energy
 
-from inference.problem import check_problem
 from inference.runs.chains import run_chains
-from inference.runs.completion import complete_readouts
-from inference.runs.observables import observe
-from inference.starts import start_params
+from inference.runs.observables import complete_readouts, observe
+from inference.starts import check_problem, start_params
 from inference.tracing import TRACE_LOCK
 from models import Dataset, TwoLayerNetwork, checks
 
@@ -33,24 +31,25 @@ class StepSizeCheck:
     step_size
         ε, the one that was checked.
     value, half_value
-        Posterior means at ε and at ε/2 of ``train_mse``, ``order_parameter``, ``second_moment`` (mean square
-        weight) and ``potential_energy``.
+        Posterior means at ε and at ε/2 of ``train_mse``, ``order_parameter``, ``second_moment``
+        (mean square weight) and ``potential_energy``.
     bias
         Estimated bias A(ε) - A(0) of each, 2ᵖ/(2ᵖ-1) (A(ε) - A(ε/2)).
     error
         Its Monte-Carlo standard error.
     scale
-        What a bias is relative to: the size of the mean itself, 1 for the order parameter, and for the potential
-        energy its thermal part, ½ a parameter.
+        What a bias is relative to: the size of the mean itself, 1 for the order parameter, and for
+        the potential energy its thermal part, ½ a parameter.
     order
         p of a bias O(εᵖ).
     target
         Relative bias that was asked for.
     largest_stable
-        ε at which the stiffest direction at the last draws becomes unstable, from the curvature there.
+        ε at which the stiffest direction at the last draws becomes unstable, from the curvature
+        there.
     recommended
-        ε at which every relative bias, two standard errors added to its size, meets the target; at most half of
-        `largest_stable`, and 4 times the ε that was checked.
+        ε at which every relative bias, two standard errors added to its size, meets the target; at
+        most half of `largest_stable`, and 4 times the ε that was checked.
     """
 
     step_size: float
@@ -107,18 +106,21 @@ def check_step_size(
 ) -> StepSizeCheck:
     """Estimate the bias of a kernel's step size on functions of the network, and recommend a step size.
 
-    Chains at ε and, with twice the steps, at ε/2 cover the same time. To leading order A(ε) = A(0) + c εᵖ, so that
+    Chains at ε and, with twice the steps, at ε/2 cover the same time. To leading order A(ε) = A(0)
+    + c εᵖ, so that
 
         A(ε) - A(0) ≈ 2ᵖ/(2ᵖ - 1) (A(ε) - A(ε/2)),        p = 1: 2 (A(ε) - A(ε/2)),
 
-    with p = 1 for SGLD, and 2 for BAOAB without minibatches. Both runs must be in equilibrium, or the difference
-    shows their starts. The largest stable ε is that of the top curvature λ of M^½ ∇²U M^½ at the last draws (power
-    iteration on Hessian-vector products), ε < 2/λ for a Langevin step.
+    with p = 1 for SGLD, and 2 for BAOAB without minibatches. Both runs must be in equilibrium, or
+    the difference shows their starts. The largest stable ε is that of the top curvature λ of M^½
+    ∇²U M^½ at the last draws (power iteration on Hessian-vector products), ε < 2/λ for a Langevin
+    step.
 
     Parameters
     ----------
     kernel
-        A Langevin kernel with a constant step size; without a model, or with `network` as its model.
+        A Langevin kernel with a constant step size; without a model, or with `network` as its
+        model.
     network, data, key, num_chains, start, init_params, subsample_size
         As for :func:`inference.sample`.
     relative_bias

@@ -11,20 +11,13 @@ import jax
 import numpy as np
 import xarray as xr
 
-from inference.runs.chains import CompiledChains, last_draw
-from inference.runs.observables import observe
-from inference.runs.progress import ProgressCallback, rate_text
+from inference.runs import chains as calls
+from inference.runs.chains import CompiledChains, calls_of, current_text
+from inference.runs.progress import ProgressCallback
 from inference.runs.run_folder import RunFolder
-from models import Dataset, TwoLayerNetwork
 
-# Draws in memory before they go to disk, and of one compiled call: what bounds the memory of a run.
+# Of draws in memory before they go to disk; this bounds the memory of a run.
 PIECE_BYTES = 8 * 2**20
-CALL_BYTES = 4 * 2**20
-# Seconds of one compiled call: often enough for Ctrl-C and a lively bar, rarely enough that leaving it is free.
-_CALL_SECONDS = 1.0
-# Draws observed at once. The shape is always the same, and a draw's place in it follows from its number, so that
-# its observables have the same bits wherever a run was cut.
-_BLOCK = 8
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,9 +39,6 @@ def stream_chains(
 ) -> None:
     """Run `chains` from where `folder` is to their end; its ``run.nc`` then holds all draws.
 
-    How many steps one compiled call takes follows the clock. This leaves no trace in the draws: the loop over
-    steps is the same program however often it is left and entered again.
-
     Parameters
     ----------
     chains
@@ -56,8 +46,8 @@ def stream_chains(
     folder
         The run's folder, new or begun.
     build
-        ``build(sites, fields, first_draw, work, seconds)`` makes a tree of draws with leading dimensions (draw,
-        chain).
+        ``build(sites, fields, first_draw, work, seconds)`` makes a tree of draws with leading
+        dimensions (draw, chain).
     num_warmup, num_draws, thinning
         As for :func:`inference.runs.chains.run_chains`.
     checkpoint_every
@@ -74,11 +64,12 @@ def stream_chains(
     ValueError
         Where the folder cannot be written, or a chain diverges.
     """
-    start, pending = folder.checkpoint, []
+    start, pending, text = folder.checkpoint, [], ""
     if start.leaves is not None:
         chains.state = start.restore(chains.state)
+    lengths = {"num_warmup": num_warmup, "num_draws": num_draws, "thinning": thinning}
     total = num_warmup + num_draws * thinning
-    done, work, budget, text = start.done, start.work, 1, ""
+    done, work = start.done, start.work
     entered = saved = time.perf_counter()
 
     def save() -> None:
@@ -93,78 +84,32 @@ def stream_chains(
         folder.save(checkpoint.with_state(chains.state), tree)
         pending, saved = [], time.perf_counter()
 
+    def joining(count: int, pieces: int) -> None:
+        _stop_if(stop, folder, done, total)
+        progress(total - 1, total, f"writing run.nc: {count} of {pieces} pieces")
+
     with _stop_request() as stop:
-        while done < total:
-            draws, steps, kept = next_call(done, budget, chains.capacity, num_warmup, num_draws, thinning)
-            called = time.perf_counter()
-            collected, evaluations = chains.advance(draws, steps)
-            done, work = done + draws * steps, work + evaluations
-            rate = draws * steps / (time.perf_counter() - called)
-            budget = int(np.clip(rate * min(_CALL_SECONDS, checkpoint_every / 2), 1, 8 * budget))
-            if kept:
-                # A copy: what the compiled call returned is as large as its capacity.
-                pending.append(jax.tree.map(np.copy, collected))
+        seconds = min(calls.CALL_SECONDS, checkpoint_every / 2)
+        for done, collected, is_draw, evaluations in calls_of(chains, start.done, **lengths, seconds=seconds):
+            work += evaluations
+            if is_draw:
+                pending.append(collected)
             full = sum(v.nbytes for v in jax.tree.leaves(pending)) >= PIECE_BYTES
             due = time.perf_counter() - saved >= checkpoint_every
             if full or due or done == total or stop.is_set():
                 save()
             _stop_if(stop, folder, done, total)
-            text = rate_text(done - start.done, time.perf_counter() - entered)
-            text = text if status is None else f"{text} {status(last_draw(collected[0]))}"
+            text = current_text(done - start.done, entered, collected[0], status)
             if done < total:  # the end is reported once the file is there
                 try:
                     progress(done, total, text)
                 except BaseException:  # whoever watches may call the run off
                     save()
                     raise
-
-        def joining(count: int, pieces: int) -> None:
-            _stop_if(stop, folder, done, total)
-            progress(total - 1, total, f"writing run.nc: {count} of {pieces} pieces")
-
-        stop.patient = True  # HDF5 must not be interrupted while it calls back for its file
+        stop.patient = True  # HDF5 must not be interrupted while it writes
         folder.finish(joining)
         _stop_if(stop, folder, done, total)
     progress(total, total, text)
-
-
-def next_call(
-    done: int, budget: int, capacity: int, num_warmup: int, num_draws: int, thinning: int
-) -> tuple[int, int, bool]:
-    """Draws and steps per draw of the next compiled call of about `budget` steps, and whether its draws are kept.
-
-    Examples
-    --------
-    >>> next_call(done=90, budget=50, capacity=8, num_warmup=100, num_draws=20, thinning=10)
-    (1, 10, False)
-    >>> next_call(done=100, budget=50, capacity=8, num_warmup=100, num_draws=20, thinning=10)
-    (5, 10, True)
-    >>> next_call(done=103, budget=50, capacity=8, num_warmup=100, num_draws=20, thinning=10)
-    (1, 7, True)
-    >>> next_call(done=100, budget=4, capacity=8, num_warmup=100, num_draws=20, thinning=10)
-    (1, 4, False)
-    """
-    if done < num_warmup:
-        return 1, min(budget, num_warmup - done), False
-    draw, within = divmod(done - num_warmup, thinning)
-    if within or budget < thinning:
-        steps = min(budget, thinning - within)
-        return 1, steps, within + steps == thinning
-    return min(budget // thinning, capacity, num_draws - draw), thinning, True
-
-
-def observe_draws(network: TwoLayerNetwork, data: Dataset, sites: dict, first: int) -> dict[str, np.ndarray]:
-    """Observables of draws (draw, chain, ...) that begin with number `first`, the same bits however they are cut."""
-    sites = {name: sites[name] for name in ("w", "a", "b") if name in sites}
-    count = len(sites["a"])
-    before = first % _BLOCK
-    padding = (before, -(before + count) % _BLOCK)
-    padded = {k: np.pad(v, (padding, *[(0, 0)] * (v.ndim - 1)), mode="edge") for k, v in sites.items()}
-    blocks = [
-        observe(network, data, {k: v[begin : begin + _BLOCK] for k, v in padded.items()})
-        for begin in range(0, before + count, _BLOCK)
-    ]
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[before : before + count], *blocks)
 
 
 class _Stop(threading.Event):

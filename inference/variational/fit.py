@@ -9,10 +9,9 @@ import optax
 import xarray as xr
 from numpyro.infer import SVI
 
-from inference.problem import check_problem
 from inference.runs.datatree import build_tree
 from inference.runs.progress import ProgressCallback, progress_callback
-from inference.starts import STARTS, start_params
+from inference.starts import STARTS, check_problem, start_params
 from inference.variational.guides import MeanFieldGuide
 from inference.variational.restarts import draw_mixture, final_bounds, optimise
 from models import Dataset, TwoLayerNetwork, checks

@@ -3,13 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 from numpyro.infer.util import potential_energy
 
 from inference import MALA, SGLD, UnderdampedLangevin, sample
-from inference.kernels import accumulation
-from inference.kernels.accumulation import accumulated_energy_and_grad, data_block
-from inference.runs.plan import SamplingPlan
+from inference.kernels.potential import ModelPotential
+from inference.runs import plan
+from inference.runs.plan import SamplingPlan, data_block
 from inference.starts import start_params
 from models import ARD, SparseParity, TwoLayerNetwork
 
@@ -17,16 +19,15 @@ NETWORK = TwoLayerNetwork(6, 16, 0.3, prior=ARD(), bias=True)
 DATA = SparseParity(6, 2).sample(jax.random.key(0), 60, 10)
 
 
-@pytest.mark.parametrize("block", [5, 20, 60])
+@pytest.mark.parametrize("block", [5, 20, 30])
 def test_energy_and_gradient_are_those_of_the_full_batch(block):
     z = jax.tree.map(lambda v: v[0], start_params(NETWORK, DATA, jax.random.key(1), 1, "prior"))
     with jax.enable_x64(True):
         z = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), z)
         args = (jnp.asarray(DATA.x, jnp.float64), jnp.asarray(DATA.y, jnp.float64))
         full = jax.value_and_grad(lambda z: potential_energy(NETWORK, args, {}, z))(z)
-        blocks = accumulated_energy_and_grad(
-            NETWORK, {"data": (60, block)}, z, args, {"subsample_size": block}
-        )
+        options = {"subsample_size": block}
+        blocks = ModelPotential(NETWORK, jax.random.key(0), args, options).accumulated(z, args, options)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), full, blocks)
 
 
@@ -38,8 +39,8 @@ def test_sample_draws_the_same_chain_in_blocks(kernel, monkeypatch):
         return sample(NETWORK, DATA, kernel, jax.random.key(2), num_warmup=0, num_samples=20, num_chains=2)
 
     whole = draw()
-    monkeypatch.setattr(accumulation, "_LEAST_BLOCK", 4)
-    monkeypatch.setattr(accumulation, "_BLOCK_BYTES", 4 * 16 * 2 * 13)  # 13 points of 16 neurons in 2 chains
+    monkeypatch.setattr(plan, "_LEAST_BLOCK", 4)
+    monkeypatch.setattr(plan, "_BLOCK_BYTES", 4 * 16 * 2 * 13)  # 13 points of 16 neurons in 2 chains
     blocks = draw()
     assert "data_block" not in whole.attrs["settings"]
     assert '"data_block": 12' in blocks.attrs["settings"]
@@ -61,8 +62,8 @@ def test_the_block_is_the_largest_divisor_that_stays_in_the_cache(monkeypatch):
 
 
 def test_minibatches_and_models_of_ones_own_are_not_put_into_blocks(monkeypatch):
-    monkeypatch.setattr(accumulation, "_LEAST_BLOCK", 4)
-    monkeypatch.setattr(accumulation, "_BLOCK_BYTES", 4 * 16 * 4 * 13)
+    monkeypatch.setattr(plan, "_LEAST_BLOCK", 4)
+    monkeypatch.setattr(plan, "_BLOCK_BYTES", 4 * 16 * 4 * 13)
 
     def block(kernel, **options):
         return SamplingPlan(NETWORK, DATA, kernel, jax.random.key(0), **options).settings.get("data_block")
@@ -79,6 +80,12 @@ def test_what_cannot_be_accumulated_is_one_sentence():
         SGLD(NETWORK).accumulating().init(jax.random.key(0), 0, z, args, {"subsample_size": 7})
     with pytest.raises(ValueError, match=r"model must be a NumPyro model, got 0\.001; name other arguments"):
         SGLD(1e-3)
-    plates = {"data": (60, 20), "other": (5, 1)}
+
+    def two_plates(x, y):
+        for name, values in (("x", x), ("y", y)):
+            with numpyro.plate(name, 60, subsample_size=20) as index:
+                numpyro.sample(f"obs {name}", dist.Normal(0.0, 1.0), obs=values[index])
+
+    args = (DATA.x[:, 0], DATA.y)
     with pytest.raises(ValueError, match="over one subsampled plate, and the model has 2"):
-        accumulated_energy_and_grad(NETWORK, plates, z, args, {"subsample_size": 20})
+        ModelPotential(two_plates, jax.random.key(0), args, {}).accumulated({}, args, {})

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 import pickle
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def run(kernel, key=0, args=(), *, num_warmup=0, num_samples=100, **options):
 def variance_error(variance, r, num):
     """Standard error of the mean square of `num` draws of a Gaussian AR(1) chain with coefficient r.
 
-    The squares are correlated with r^(2k) at lag k, so that `num` draws count as num (1 - r²)/(1 + r²).
+    The squares are correlated with r^(2k) at lag k, so that `num` draws count as num (1 - r²)/(1 +
+    r²).
     """
     return variance * math.sqrt(2 * (1 + r**2) / ((1 - r**2) * num))
 
@@ -126,9 +128,10 @@ class Conjugate:
     def covariance(self, step_size, batch):
         """Exact stationary covariance, in the eigenbasis, of Langevin steps with minibatches of size `batch`.
 
-        Sampling B of P points without replacement gives the gradient the covariance P²/B (1 - B/P) times the
-        sample covariance of the per-point gradients φ(φ·a - y)/(κ²P); it is itself linear in the covariance of
-        a, so that iterating the recursion C <- (1 - ελ) C (1 - ελ) + 2ε + ε² noise(C) finds the fixed point.
+        Sampling B of P points without replacement gives the gradient the covariance P²/B (1 - B/P)
+        times the sample covariance of the per-point gradients φ(φ·a - y)/(κ²P); it is itself linear
+        in the covariance of a, so that iterating the recursion C <- (1 - ελ) C (1 - ελ) + 2ε + ε²
+        noise(C) finds the fixed point.
         """
         num, width = self.phi.shape
         phi, residual = self.phi @ self.eigenvectors, self.phi @ self.mean - self.y
@@ -168,7 +171,8 @@ def test_conjugate_network_full_batch(conjugate):
     top = np.mean(deviation[:, -1] ** 2) * conjugate.eigenvalues[-1]
     assert top > 1 / (1 - step_size * conjugate.eigenvalues[-1] / 2) - 0.05
     correlation = np.corrcoef(deviation.T) - np.eye(4)
-    # Distinct eigen-directions are independent; a product of AR(1) chains is AR(1) with the product of the r.
+    # Distinct eigen-directions are independent; a product of AR(1) chains is AR(1) with the product
+    # of the r.
     r = np.abs(1 - step_size * conjugate.eigenvalues)
     rr = np.outer(r, r)
     assert (np.abs(correlation) < 4.5 * np.sqrt((1 + rr) / ((1 - rr) * len(deviation)))).all()
@@ -181,7 +185,8 @@ def test_conjugate_network_minibatch(conjugate, step_size):
     exact = np.diag(conjugate.covariance(step_size, batch))
     full = 1 / (eigenvalues * (1 - step_size * eigenvalues / 2))
     np.testing.assert_allclose(np.diag(conjugate.covariance(step_size, len(conjugate.y))), full, rtol=1e-6)
-    # Four neurons see three inputs: the first eigen-direction feels no data, the others the noise of the batches.
+    # Four neurons see three inputs: the first eigen-direction feels no data, the others the noise
+    # of the batches.
     assert (exact[1:] > full[1:]).all()
     mcmc = run(
         SGLD(conjugate.model, step_size=step_size),
@@ -288,7 +293,8 @@ def test_scheduled_step_size_enters_the_step():
         before = state
         state = kernel.step(state)
         noise = np.asarray(state.z - before.z + schedule(t) * before.z_grad, float)
-        # Variance 2ε with relative standard error √(2/100000) = 0.45 %; the schedule changes by 9 % a step.
+        # Variance 2ε with relative standard error √(2/100000) = 0.45 %; the schedule changes by 9 %
+        # a step.
         assert np.mean(noise**2) == pytest.approx(2 * schedule(t), rel=0.018)
 
 
@@ -499,8 +505,9 @@ def test_bind_leaves_the_original_unbound(small_network):
 
 
 def test_two_blocks_of_gibbs_have_their_exact_stationary_covariance():
-    # U = x²/2 + (y - x)²/2, blocks x then y, each one Langevin step at the current value of the other:
-    # a linear Gaussian map v' = A v + B ξ, whose covariance solves a discrete Lyapunov equation.
+    # U = x²/2 + (y - x)²/2, blocks x then y, each one Langevin step at the current value of the
+    # other: a linear Gaussian map v' = A v + B ξ, whose covariance solves a discrete Lyapunov
+    # equation.
     eps, copies, draws = 0.2, 2000, 400
 
     def model():
@@ -541,22 +548,95 @@ def test_divergence_in_sample_names_the_step_size(small_network, small_data):
 
 
 @pytest.mark.parametrize("chains", [1, 2])
-def test_divergence_in_plain_mcmc_is_an_error_and_leaves_no_draws(small_network, small_data, chains):
-    mcmc = MCMC(
+def test_divergence_in_plain_mcmc_is_marked_and_leaves_finite_draws(
+    small_network, small_data, chains, capsys
+):
+    mcmc = run(
         SGLD(small_network, step_size=5.0),
+        args=(small_data.x, small_data.y),
         num_warmup=0,
         num_samples=200,
         num_chains=chains,
         chain_method="vectorized",
-        progress_bar=False,
     )
+    diverging = mcmc.get_extra_fields(group_by_chain=True)["diverging"]
+    assert diverging.shape == (chains, 200)
+    assert diverging[:, -1].all()
+    assert not np.diff(diverging.astype(int), axis=1).min() < 0  # for good
+    assert all(np.isfinite(value).all() for value in mcmc.get_samples().values())
+    mcmc.print_summary()
+    assert f"Number of divergences: {int(diverging.sum())}" in capsys.readouterr().out
 
-    def draws():
-        mcmc.run(jax.random.key(0), small_data.x, small_data.y)
-        return jax.block_until_ready(mcmc.get_samples())
 
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"step_size=5; use a smaller"):
-        draws()
+def test_a_step_calls_nothing_on_the_host(small_network, small_data):
+    args = (small_data.x, small_data.y)
+    kernel = SGLD(small_network, step_size=1e-3)
+    state = kernel.init(jax.random.key(0), 0, None, args)
+    program = str(jax.make_jaxpr(lambda state: kernel.sample(state, args, {}))(state))
+    assert "callback" not in program
+
+
+def test_chains_are_the_same_under_vmap(small_network, small_data):
+    """As a chain method, and around whole runs for several data sets."""
+    args = (small_data.x, small_data.y)
+    options = {"num_warmup": 10, "num_samples": 20}
+    draws = {
+        method: run(
+            SGLD(small_network, step_size=1e-3), args=args, num_chains=2, chain_method=method, **options
+        ).get_samples(group_by_chain=True)
+        for method in (jax.vmap, "vectorized")
+    }
+    for name, values in draws[jax.vmap].items():
+        np.testing.assert_allclose(values, draws["vectorized"][name], rtol=2e-4, atol=2e-5)
+
+    def one_run(y):
+        kernel = SGLD(small_network, step_size=1e-3, preconditioner="prior")
+        return run(kernel, args=(small_data.x, y), **options).get_samples()["w"]
+
+    targets = jnp.stack([small_data.y, -small_data.y])
+    for values, y in zip(jax.vmap(one_run)(targets), targets, strict=True):
+        np.testing.assert_allclose(values, one_run(y), rtol=2e-4, atol=2e-5)
+
+
+def test_sites_inside_a_subsampled_plate_are_refused():
+    def model(x, local):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        with numpyro.plate("data", 30, subsample_size=local["size"]) as index:
+            if local["latent"]:
+                mean = mean + numpyro.sample("offset", dist.Normal(0.0, 1.0))
+            if local["deterministic"]:
+                numpyro.deterministic("residual", x[index] - mean)
+            numpyro.sample("x", dist.Normal(mean, 1.0), obs=x[index])
+
+    def init(**local):
+        local = {"size": 10, "latent": False, "deterministic": False} | local
+        return SGLD(model).init(jax.random.key(0), 0, None, (jnp.ones(30), local))
+
+    for name, kind in (("offset", "latent"), ("residual", "deterministic")):
+        with pytest.raises(ValueError, match=f"site '{name}' must not be inside the subsampled plate 'data'"):
+            init(**{kind: True})
+        init(**{kind: True}, size=None)
+    init()
+
+
+DOUBLE = """
+import jax
+from inference import SGLD, MALA, sample
+from models import SparseParity, TwoLayerNetwork
+data = SparseParity(5, 2).sample(jax.random.key(3), 30, 20)
+network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
+for kernel in (SGLD(step_size=1e-3), SGLD(step_size=1e-3, averaged_noise=True), MALA()):
+    tree = sample(network, data, kernel, jax.random.key(0), num_warmup=5, num_samples=5, num_chains=2)
+    assert tree.posterior.w.dtype == "float64"
+print("double")
+"""
+
+
+def test_sample_in_double_precision():
+    environment = {**os.environ, "JAX_ENABLE_X64": "1"}
+    command = [sys.executable, "-c", DOUBLE]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert "double" in result.stdout, result.stderr[-2000:]
 
 
 def test_a_diverging_chain_stays_at_its_last_finite_state():

@@ -21,7 +21,7 @@ from numpyro.infer import NUTS
 from analysis import load_tree
 from analysis.cli import main
 from inference import SGLD, sample
-from inference.runs import atomic, streaming
+from inference.runs import atomic, chains, streaming
 from models import ARD, SparseParity, TwoLayerNetwork
 
 SGLD_KERNEL, NUTS_KERNEL = SGLD(step_size=1e-3), partial(NUTS, max_tree_depth=5)
@@ -147,7 +147,8 @@ def test_a_kill_at_any_change_of_a_file_loses_nothing(small_network, small_data,
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     killed, finished = 0, False
     while not finished:
-        # Each attempt is killed four changes further on than where it began, whatever the earlier ones left.
+        # Each attempt is killed four changes further on than where it began, whatever the earlier
+        # ones left.
         counter = iter(range(killed % 7 + 2, -1, -1))
         try:
             short(tmp_path / "run")
@@ -163,7 +164,7 @@ def test_a_kill_at_any_change_of_a_file_loses_nothing(small_network, small_data,
 
 def test_where_a_run_is_cut_into_calls_leaves_no_trace(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "PIECE_BYTES", 50_000)
-    monkeypatch.setattr(streaming, "_CALL_SECONDS", 0.03)
+    monkeypatch.setattr(chains, "CALL_SECONDS", 0.03)
     assert_same_draws(run("sgld", tmp_path / "run"), reference("sgld"))
 
 
@@ -216,7 +217,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_readable_files(reference, tmp_pa
     real = sys.modules["inference.runs.run_folder"].save_piece
     monkeypatch.setattr(streaming, "PIECE_BYTES", 50_000)
     # Short calls, so that a fast machine does not draw everything in one piece.
-    monkeypatch.setattr(streaming, "_CALL_SECONDS", 0.02)
+    monkeypatch.setattr(chains, "CALL_SECONDS", 0.02)
     with monkeypatch.context() as full:
         full.setattr("inference.runs.run_folder.save_piece", save_piece)
         with pytest.raises(
@@ -253,7 +254,7 @@ def test_a_small_file_system_that_fills_up(small_disk, reference, monkeypatch):
     """First while pieces are written, then while they are put together; then there is space enough."""
     folder, resize = small_disk
     monkeypatch.setattr(streaming, "PIECE_BYTES", 30_000)
-    monkeypatch.setattr(streaming, "_CALL_SECONDS", 0.02)
+    monkeypatch.setattr(chains, "CALL_SECONDS", 0.02)
 
     def fill_up_and_join(*arguments):
         resize(shutil.disk_usage(folder).used // 1024 + 100)
