@@ -4,7 +4,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax.scipy.linalg import cho_solve, solve_triangular
+from numpyro.distributions import constraints
 
 
 def readout_posterior(
@@ -104,3 +106,44 @@ def _value_and_gradients(phi, y, readout_variance, noise_variance):
     square = residual @ residual / tau + readout @ readout / readout_variance
     value = -0.5 * (num_data * jnp.log(2 * jnp.pi * tau) + log_det + square)
     return value, jnp.outer(readout, residual / tau) - solved, -residual / tau
+
+
+class CollapsedNormal(dist.Distribution):
+    """Normal(0, A), A = τ I + σ_a² φᵀφ: the targets of a network whose readouts are integrated out.
+
+    Parameters
+    ----------
+    features
+        φ = N^(-γ) Φ, shape (N, P).
+    readout_scale
+        σ_a.
+    noise_scale
+        √τ = κ√P.
+
+    Notes
+    -----
+    The density is :func:`log_evidence`: N × N or P × P matrices, whichever are smaller. NumPyro's
+    ``LowRankMultivariateNormal`` is the same law; it takes Woodbury's difference, see there.
+
+    Examples
+    --------
+    >>> law = CollapsedNormal(jnp.ones((1, 1)), 1.0, 1.0)  # Normal(0, 2)
+    >>> round(float(law.log_prob(jnp.zeros(1))), 4)
+    -1.2655
+    """
+
+    support = constraints.real_vector
+
+    def __init__(self, features: jax.Array, readout_scale: float, noise_scale: float, *, validate_args=None):
+        self.features, self.readout_scale, self.noise_scale = features, readout_scale, noise_scale
+        super().__init__(event_shape=jnp.shape(features)[-1:], validate_args=validate_args)
+
+    def log_prob(self, value):
+        return log_evidence(self.features, value, self.readout_scale**2, self.noise_scale**2)
+
+    def sample(self, key, sample_shape=()):
+        key_readout, key_noise = jax.random.split(key)
+        width, num_data = self.features.shape
+        readout = self.readout_scale * jax.random.normal(key_readout, (*sample_shape, width))
+        noise = self.noise_scale * jax.random.normal(key_noise, (*sample_shape, num_data))
+        return readout @ self.features + noise
