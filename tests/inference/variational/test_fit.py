@@ -58,7 +58,6 @@ def test_tree_has_the_schema(tree):
         "learning_rate": 0.02,
         "subsample_size": None,
         "start": "prior",
-        "anneal": 0.0,
         "combine": "best",
     }
 
