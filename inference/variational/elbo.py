@@ -45,7 +45,7 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
     >>> svi = SVI(guide.model, guide, numpyro.optim.Adam(0.01), ConjugateARDELBO())
     >>> result = svi.run(jax.random.key(1), 10, data.x, data.y, progress_bar=False)
     >>> sorted(result.params)
-    ['a_loc', 'a_scale', 'w_loc', 'w_scale']
+    ['a_auto_loc', 'a_auto_scale', 'w_auto_loc', 'w_auto_scale']
     """
 
     def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):

@@ -145,7 +145,7 @@ def fit(
     if start == "aligned":
         key_start = jax.random.fold_in(key_fit, num_restarts)
         values = start_params(guide.model, data, key_start, num_restarts, start)
-        locations = {f"{name}_loc": value for name, value in values.items()}
+        locations = {f"{name}_auto_loc": value for name, value in values.items()}
     with progress_callback(progress, guide.scheme) as report:
         optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
         svi = SVI(guide.model, guide, optimiser, guide.elbo(num_particles))

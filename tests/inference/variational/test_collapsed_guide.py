@@ -31,7 +31,7 @@ class FixedWeights(WeightPrior):
 def test_with_known_hidden_weights_the_bound_is_the_evidence():
     network = replace(NETWORK, prior=FixedWeights())
     guide = CollapsedGuide(network)
-    params = {"unused_loc": jnp.zeros(()), "unused_scale": jnp.ones(())}
+    params = {"unused_auto_loc": jnp.zeros(()), "unused_auto_scale": jnp.ones(())}
     bound = -guide.elbo().loss(KEY, params, guide.model, guide, DATA.x, DATA.y)
     phi = np.maximum(np.sin(np.arange(1.0, 49)).reshape(8, 6) @ DATA.x.T, 0) / 8**0.5
     exact = stats.multivariate_normal(np.zeros(40), 0.1**2 * 40 * np.eye(40) + phi.T @ phi).logpdf(DATA.y)
@@ -64,7 +64,7 @@ def exact_bound(loc, scale):
 def test_bound_and_its_gradient_are_unbiased():
     guide = CollapsedGuide(ONE)
     loc, scale = 1.2, 0.2
-    params = {"w_loc": jnp.full((1, 1), loc), "w_scale": jnp.full((1, 1), scale)}
+    params = {"w_auto_loc": jnp.full((1, 1), loc), "w_auto_scale": jnp.full((1, 1), scale)}
 
     def bound(params, key):
         return -guide.elbo().loss(key, params, guide.model, guide, jnp.asarray(X), jnp.asarray(Y))
@@ -74,8 +74,8 @@ def test_bound_and_its_gradient_are_unbiased():
     step = 1e-4
     exact = {
         "value": exact_bound(loc, scale),
-        "w_loc": (exact_bound(loc + step, scale) - exact_bound(loc - step, scale)) / (2 * step),
-        "w_scale": (exact_bound(loc, scale + step) - exact_bound(loc, scale - step)) / (2 * step),
+        "w_auto_loc": (exact_bound(loc + step, scale) - exact_bound(loc - step, scale)) / (2 * step),
+        "w_auto_scale": (exact_bound(loc, scale + step) - exact_bound(loc, scale - step)) / (2 * step),
     }
     for name, draws in ({"value": values} | slopes).items():
         draws = np.asarray(draws, float).ravel()
