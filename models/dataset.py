@@ -112,7 +112,8 @@ class Dataset:
             object.__setattr__(self, targets, y)
         if not self.y_test.any():
             raise ValueError(
-                "y_test must not be all zeros: the order parameter E[f y]/E[y²] divides by E[y²]."
+                "y_test must not be all zeros, as the order parameter E[f y]/E[y²] divides by E[y²]; "
+                "hold out other rows, or code two classes as -1 and 1."
             )
         if self.x.shape[1] != self.x_test.shape[1]:
             raise ValueError(
@@ -142,7 +143,11 @@ class Dataset:
     def from_arrays(
         cls, x, y, x_test=None, y_test=None, relevant=None, test_fraction=0.25, seed=0, names=None
     ) -> Dataset:
-        """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out."""
+        """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out.
+
+        Where `y` has two values, one of which is so rare that it would be missing among the held-out or
+        the training rows, the share is that of each value's own rows.
+        """
         if (x_test is None) != (y_test is None):
             raise ValueError("x_test and y_test must be given together, or both left out.")
         if x_test is not None:
@@ -157,18 +162,28 @@ class Dataset:
         checks.finite("test_fraction", test_fraction)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")
-        num_test = min(len(x) - 1, max(1, round(test_fraction * len(x))))
         order = np.random.default_rng(seed).permutation(len(x))
-        held_out, kept = np.sort(order[:num_test]), np.sort(order[num_test:])
+        num_test = _held_out(len(x), test_fraction)
+        held_out, kept = order[:num_test], order[num_test:]
+        classes = np.unique(y)
+        if len(classes) == 2 and min(len(np.unique(y[part])) for part in (held_out, kept)) < 2:
+            # Each class by itself, since the other way one of them would be missing from a part.
+            parts = [order[y[order] == value] for value in classes]
+            sizes = [_held_out(len(part), test_fraction) for part in parts]
+            held_out = np.concatenate([part[:size] for part, size in zip(parts, sizes, strict=True)])
+            kept = np.concatenate([part[size:] for part, size in zip(parts, sizes, strict=True)])
+        held_out, kept = np.sort(held_out), np.sort(kept)
         return cls(x[kept], y[kept], x[held_out], y[held_out], relevant, names=names)
 
     @classmethod
     def from_file(cls, path, target: str | None = None, test_fraction=0.25, seed=0) -> Dataset:
-        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant), or from a table of numbers with a header,
-        ``.csv`` or ``.parquet`` (which needs pyarrow), in the file's own units.
+        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant), or from a table of numbers.
 
-        In a table the target is the column `target`, or the last one; columns of words and missing values are
-        refused. A random `test_fraction` of the rows is held out, the same for the same `seed`.
+        A table is a ``.csv`` file with a header, its fields separated by commas, semicolons or tabs, or
+        a ``.parquet`` file (which needs pyarrow); it is read in its own units. The target is the column
+        `target`, or the last one; columns of words and missing values are refused, and an input that
+        counts the rows or repeats the target is warned about. A random `test_fraction` of the rows is
+        held out, the same for the same `seed`.
         """
         path = Path(path)
         readers = {".npz": cls._read_npz, ".csv": read_table, ".parquet": read_table}
@@ -250,6 +265,11 @@ class Dataset:
         if not {"x", "y"} <= set(arrays):
             raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
         return arrays
+
+
+def _held_out(num_rows: int, test_fraction: float) -> int:
+    """How many of `num_rows` to hold out: at least one, but never all."""
+    return min(num_rows - 1, max(1, round(test_fraction * num_rows)))
 
 
 def _varies(values: np.ndarray) -> np.ndarray:

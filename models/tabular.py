@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import warnings
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 _SHOWN = 8  # columns that a sentence names before it only counts
+_SAMPLED = 100  # lines that tell the separators
+_COUNTED = 8  # rows from which on a column of consecutive numbers is no accident
+
+# What a field that is no number may be, and what to do about it; the first that fits.
+_REMEDIES = [
+    (r"[?*.\-–—]+|n/?a\.?|nil|missing|unknown", "remove or impute the rows where a value is missing"),
+    (r".*\d\s*%", "write per cents as plain numbers, without the sign"),
+    (r"[+-]?\d{1,3}([,.'’\s]\d{3})+([.,]\d+)?", "write numbers without thousands separators"),
+    (r"[+-]?\d+,\d+", "write decimal points for decimal commas"),
+    (
+        r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}.*|\d{1,2}:\d{2}.*",
+        "turn dates and times into numbers, such as days since the first",
+    ),
+    (r"(grand |sub)?totals?|sums?|means?|averages?", "remove the rows that sum others up"),
+]
 
 
 def read_table(path: Path, target: str | None) -> dict:
-    """Inputs, target and input names of a ``.csv`` or ``.parquet`` file: arguments of ``Dataset.from_arrays``.
+    """Inputs, target and input names of a table: arguments of ``Dataset.from_arrays``.
+
+    A ``.csv`` file has a header, and commas, semicolons or tabs between its fields, whichever make the
+    most names of the header; where they are not commas, numbers may have decimal commas.
+
+    Warns
+    -----
+    UserWarning
+        For an input that counts the rows or repeats the target: the network would learn from it what no
+        new row can tell.
 
     Raises
     ------
     ValueError
-        For a file that is no table, an unknown target, columns that are not numbers, and missing values.
+        For a file that is no table, a missing header, an unknown target, columns that are not numbers,
+        and missing values.
     """
-    table = _read(path)
+    table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     if table.empty:
         raise ValueError(f"data file {path.name!r} must have at least one row below its header.")
     if table.shape[1] < 2:
-        raise ValueError(f"data file {path.name!r} must have at least two columns: inputs and a target.")
+        raise ValueError(
+            f"data file {path.name!r} must have at least two columns, inputs and a target, with commas, "
+            "semicolons or tabs between them."
+        )
     table.columns = [str(name) for name in table]
     target = table.columns[-1] if target is None else target
     if target not in table:
@@ -36,22 +69,62 @@ def read_table(path: Path, target: str | None) -> dict:
             f"data file {path.name!r} has missing values (column and count: {counts}, of {len(table)} rows); "
             "remove or impute those rows first."
         )
+    table = table.astype(float)
+    _warn_of_leaks(table, target)
     inputs = table.drop(columns=target)
-    return {"x": inputs.to_numpy(float), "y": table[target].to_numpy(float), "names": tuple(inputs)}
+    return {"x": inputs.to_numpy(), "y": table[target].to_numpy(), "names": tuple(inputs)}
 
 
-def _read(path: Path) -> pd.DataFrame:
-    parquet = path.suffix == ".parquet"
-    if parquet and find_spec("pyarrow") is None:
+def _read_parquet(path: Path) -> pd.DataFrame:
+    if find_spec("pyarrow") is None:
         raise ValueError(
             "data file in the format .parquet needs pyarrow; install it with pip install pyarrow, or save a .csv."
         )
     try:
-        # ValueError covers pyarrow's own errors as well as those of the parser.
-        return pd.read_parquet(path, engine="pyarrow") if parquet else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".").replace(". ", ": ")
-        raise ValueError(f"data file {path.name!r} is not a readable table: {reason}.") from None
+        return pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:  # ValueError covers pyarrow's own errors
+        raise _unreadable(path, error) from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in islice(file, _SAMPLED) if line.strip()]
+        split = {mark: list(csv.reader(lines, delimiter=mark)) for mark in ",;\t"}
+        separator, rows = max(split.items(), key=lambda item: len(item[1][0]))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+    except IndexError:
+        raise _unreadable(path, "it is empty") from None
+    header, fields = rows[0], [field.strip() for row in rows[1:] for field in row]
+    if all(map(_is_number, header)) and header != [str(j) for j in range(len(header))]:
+        raise ValueError(
+            f"data file {path.name!r} must have a header, but its first line holds the numbers "
+            f"{_listed(header)}; put a line with the names of the columns above it."
+        )
+    if len(rows) > 1 and len(rows[1]) > len(header):
+        raise ValueError(
+            f"data file {path.name!r} has {len(rows[1])} fields in its first row but {len(header)} names in its "
+            "header; name every column."
+        )
+    decimal_comma = separator != "," and any(re.fullmatch(r"[+-]?\d+,\d+", f) for f in fields)
+    if decimal_comma and any(re.fullmatch(r"[+-]?\d+\.\d+", f) for f in fields):
+        raise ValueError(
+            f"data file {path.name!r} has decimal commas and decimal points; write all numbers in one way."
+        )
+    try:
+        return pd.read_csv(path, sep=separator, decimal="," if decimal_comma else ".", encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError covers the parser's own errors
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error) -> ValueError:
+    reason = " ".join(str(error).split()).rstrip(".").replace(". ", ": ")
+    return ValueError(f"data file {path.name!r} is not a readable table: {reason}.")
+
+
+def _is_number(field: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?\s*", field, re.IGNORECASE) is not None
 
 
 def _check_numeric(table: pd.DataFrame, target: str) -> None:
@@ -59,12 +132,29 @@ def _check_numeric(table: pd.DataFrame, target: str) -> None:
     text = [name for name in table if not real[name] or pd.api.types.is_complex_dtype(table[name])]
     if not text:
         return
-    noun, verb = ("column", "is") if len(text) == 1 else ("columns", "are")
+    column = table[text[0]]
+    bad = column[pd.to_numeric(column.astype(str), errors="coerce").isna() & column.notna()]
+    row, value = (1, "nothing") if bad.empty else (table.index.get_loc(bad.index[0]) + 1, str(bad.iloc[0]))
+    remedy = "one-hot encode such inputs first (pandas.get_dummies), or leave them out"
     if text == [target]:
         remedy = "code its classes as numbers, two of them as -1 and 1"
-    else:
-        remedy = "one-hot encode such inputs first (pandas.get_dummies), or leave them out"
-    raise ValueError(f"{noun} {_listed([repr(name) for name in text])} {verb} not numeric; {remedy}.")
+    known = [said for pattern, said in _REMEDIES if re.fullmatch(pattern, value.strip(), re.IGNORECASE)]
+    noun, verb = ("column", "is") if len(text) == 1 else ("columns", "are")
+    raise ValueError(
+        f"{noun} {_listed([repr(name) for name in text])} {verb} not numeric, row {row} of {text[0]!r} "
+        f"being {value[:30]!r}; {known[0] if known else remedy}."
+    )
+
+
+def _warn_of_leaks(table: pd.DataFrame, target: str) -> None:
+    for name in table.columns.drop(target):
+        if np.array_equal(table[name], table[target]):
+            found = f"repeats the target {target!r}"
+        elif len(table) >= _COUNTED and (np.diff(table[name]) == 1).all():
+            found = f"counts the rows, from {table[name].iloc[0]:g} to {table[name].iloc[-1]:g}"
+        else:
+            continue
+        warnings.warn(f"input {name!r} {found}; remove that column from the file.", stacklevel=4)
 
 
 def _listed(items: list[str]) -> str:
