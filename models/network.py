@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
+from numpyro.primitives import apply_stack
 
 from models import checks
 from models.priors import Isotropic, WeightPrior
@@ -165,7 +166,7 @@ class TwoLayerNetwork:
                 f"prior.weights must return shape (width, input_dim) = {(self.width, self.input_dim)}, "
                 f"got {jnp.shape(w)}."
             )
-        return w if "w" in sites else numpyro.deterministic("w", w)
+        return w if "w" in sites else _weights_site(w)
 
     def _check_shapes(self, x: ArrayLike, y: ArrayLike | None) -> int:
         if jnp.ndim(x) != 2 or jnp.shape(x)[1] != self.input_dim or jnp.shape(x)[0] < 1:
@@ -175,6 +176,31 @@ class TwoLayerNetwork:
         if y is not None and jnp.shape(y) != jnp.shape(x)[:1]:
             raise ValueError(f"y must have shape {jnp.shape(x)[:1]} to match x, got {jnp.shape(y)}.")
         return jnp.shape(x)[0]
+
+
+def _weights_site(w: jax.Array) -> jax.Array:
+    """The site ``w`` of weights that the prior's own sites make, unless a handler gives it a value.
+
+    ``Predictive`` gives the draws of a posterior to sample sites and to parameters, not to deterministic
+    sites, and draws a site anew that is missing among them: the standardised weights behind ``w``, which
+    no result keeps. So ``w`` takes a value as a parameter does, and is deterministic if there is none.
+    """
+
+    def computed(value):
+        message["type"] = "deterministic"
+        return value
+
+    message = {
+        "type": "param",
+        "name": "w",
+        "fn": computed,
+        "args": (w,),
+        "kwargs": {},
+        "value": None,
+        "scale": None,
+        "cond_indep_stack": [],
+    }
+    return apply_stack(message)["value"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -140,9 +139,11 @@ class MeanFieldGuide(AutoNormal):
         if isinstance(self.model, TwoLayerNetwork):
             # No site depends on the inputs, and those of a first call under jit are gone afterwards.
             args, kwargs = (np.zeros((1, self.model.input_dim)),), {}
-        self._postprocess_fn = partial(
-            constrain_fn, seed(self.model, 0), args, kwargs, return_deterministic=True
-        )
+        self._arguments = args, kwargs
+
+    def _postprocess_fn(self, unconstrained: dict) -> dict:
+        model = seed(self.model, 0)  # for the sites of the data
+        return constrain_fn(model, *self._arguments, unconstrained, return_deterministic=True)
 
 
 class MeanFieldARDGuide(MeanFieldGuide):
