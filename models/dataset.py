@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from models import checks
-from models.tabular import read_table
+from models.tabular import read_file
 
 
 @dataclass(frozen=True)
 class Standardisation:
-    """How the columns of a dataset were brought to standard units, by the moments of the training rows.
+    """How a dataset was brought to standard units, by the moments of the training rows.
 
         x_j ← (x_j - mean_j)/scale_j,     y ← (y - target_mean)/target_scale
 
@@ -42,7 +41,7 @@ class Standardisation:
     dropped: tuple[str, ...] = ()
 
     def original(self, y):
-        """Targets or predictions in the file's own units; a mean squared error is multiplied by target_scale²."""
+        """Targets or predictions in the file's own units; an MSE is multiplied by target_scale²."""
         return self.target_mean + self.target_scale * np.asarray(y)
 
     def to_dict(self, names: tuple[str, ...] | None) -> dict:
@@ -69,11 +68,13 @@ class Dataset:
     relevant
         Indices of the inputs that the target depends on, where that is known; else None.
     teacher
-        The :class:`models.Teacher` that made the data, where there is one; population theories ask for it.
+        The :class:`models.Teacher` that made the data, where there is one; population theories ask
+        for it.
     names
         Names of the inputs, where they have some, as the columns of a table do.
     standardisation
-        How inputs and target were brought to standard units, see :meth:`standardised`; None where they were not.
+        How inputs and target were brought to standard units, see :meth:`standardised`; None where
+        they were not.
 
     Raises
     ------
@@ -145,8 +146,8 @@ class Dataset:
     ) -> Dataset:
         """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out.
 
-        Where `y` has two values, one of which is so rare that it would be missing among the held-out or
-        the training rows, the share is that of each value's own rows.
+        Where `y` has two values, one of which is so rare that it would be missing among the
+        held-out or the training rows, the share is that of each value's own rows.
         """
         if (x_test is None) != (y_test is None):
             raise ValueError("x_test and y_test must be given together, or both left out.")
@@ -177,36 +178,31 @@ class Dataset:
 
     @classmethod
     def from_file(cls, path, target: str | None = None, test_fraction=0.25, seed=0) -> Dataset:
-        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant), or from a table of numbers.
+        """Data from ``.npz`` (x, y, maybe x_test, y_test, relevant) or from a table of numbers.
 
-        A table is a ``.csv`` file with a header, its fields separated by commas, semicolons or tabs, or
-        a ``.parquet`` file (which needs pyarrow); it is read in its own units. The target is the column
-        `target`, or the last one; columns of words and missing values are refused, and an input that
-        counts the rows or repeats the target is warned about. A random `test_fraction` of the rows is
-        held out, the same for the same `seed`.
+        A table is a ``.csv`` file with a header, its fields separated by commas, semicolons or
+        tabs, or a ``.parquet`` file (which needs pyarrow); it is read in its own units. The target
+        is the column `target`, or the last one; columns of words and missing values are refused,
+        and an input that counts the rows or repeats the target is warned about. A random
+        `test_fraction` of the rows is held out, the same for the same `seed`.
         """
-        path = Path(path)
-        readers = {".npz": cls._read_npz, ".csv": read_table, ".parquet": read_table}
-        if path.suffix not in readers:
-            raise ValueError(f"data file must end in .npz, .csv or .parquet, got {path.name!r}.")
-        if not path.is_file():
-            raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
-        return cls.from_arrays(**readers[path.suffix](path, target), test_fraction=test_fraction, seed=seed)
+        return cls.from_arrays(**read_file(Path(path), target), test_fraction=test_fraction, seed=seed)
 
     def standardised(self) -> Dataset:
-        """The same data with inputs and target of mean 0 and standard deviation 1 on the training rows.
+        """The same data with mean 0 and standard deviation 1 on the training rows.
 
         The priors give the weights of all inputs one scale, which means little where the inputs
         have units of their own, and the network has no offset that could stand for the target's
         mean. The moments are those of the training rows, so that nothing of the held-out rows is
-        used; their own mean is then not exactly 0. Inputs that are constant on the training rows (to
-        twelve digits) are dropped, since they can teach nothing; the others keep their names, which
-        are their numbers where they had none.
+        used; their own mean is then not exactly 0. Inputs that are constant on the training rows
+        (to twelve digits) are dropped, since they can teach nothing; the others keep their names,
+        which are their numbers where they had none.
 
         Raises
         ------
         ValueError
-            For a target or a relevant input that is constant on the training rows, or where all inputs are.
+            For a target or a relevant input that is constant on the training rows, or where all
+            inputs are.
 
         Examples
         --------
@@ -249,23 +245,6 @@ class Dataset:
             ),
         )
 
-    @staticmethod
-    def _read_npz(path: Path, target: str | None) -> dict:
-        if target is not None:
-            raise ValueError(
-                "target names a column of a .csv or .parquet file; an .npz file holds its targets in the array y."
-            )
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {k: stored[k] for k in ("x", "y", "x_test", "y_test", "relevant") if k in stored}
-        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
-            raise ValueError(
-                f"data file {path.name!r} is not a readable .npz archive of number arrays; write it with numpy.savez."
-            ) from None
-        if not {"x", "y"} <= set(arrays):
-            raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
-        return arrays
-
 
 def _held_out(num_rows: int, test_fraction: float) -> int:
     """How many of `num_rows` to hold out: at least one, but never all."""
@@ -277,7 +256,7 @@ def _varies(values: np.ndarray) -> np.ndarray:
 
 
 def check_relevant(relevant, input_dim: int) -> tuple[int, ...]:
-    """Relevant input indices as a tuple; ``ValueError`` when empty, repeated or outside 0 … input_dim - 1."""
+    """`relevant` as a tuple; ``ValueError`` where empty, repeated or not in 0 … input_dim - 1."""
     given = np.atleast_1d(np.asarray(relevant))
     if given.ndim > 1 or (given.size and given.dtype.kind not in "iu"):
         raise ValueError(f"relevant must be a list of input indices (whole numbers), got {relevant!r}.")

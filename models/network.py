@@ -1,6 +1,6 @@
-"""The two-layer network as a NumPyro model, of all its parameters or with its readouts integrated out."""
+"""The two-layer network as a NumPyro model, with readouts or with these integrated out."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ class TwoLayerNetwork:
         f(x) = N^(-γ) Σ_{i=1..N} a_i φ(w_i·x + b_i),    a_i ~ Normal(0, σ_a²),    w ~ prior,
         y_μ ~ Normal(f(x_μ), κ√P)
 
-    so that the posterior is prior · exp(-(1/2κ²) (1/P) Σ_μ (f(x_μ) - y_μ)²), the stationary law of Langevin
-    training at temperature 2κ² (arXiv:2510.15174).
+    so that the posterior is prior · exp(-(1/2κ²) (1/P) Σ_μ (f(x_μ) - y_μ)²), the stationary law of
+    Langevin training at temperature 2κ² (arXiv:2510.15174).
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class TwoLayerNetwork:
     width
         N ≥ 1 hidden neurons.
     kappa
-        Noise κ > 0 (units of y); the likelihood's standard deviation is κ√P with P the number of
-        training points.
+        κ > 0 (units of y): the targets' noise, the likelihood's standard deviation, is κ√P with P
+        the number of training points.
     gamma
         Width-scaling exponent γ; 1/2 is the scaling with an NNGP limit, 1 the mean-field scaling.
     prior
@@ -88,7 +88,7 @@ class TwoLayerNetwork:
             )
 
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None, subsample_size: int | None = None) -> None:
-        """The NumPyro model: sites ``w``, ``a`` (``b``), the prior's own sites, and ``y`` observed at `y`.
+        """The NumPyro model: ``w``, ``a`` (``b``), the prior's own sites, and ``y`` observed at `y`.
 
         Parameters
         ----------
@@ -104,13 +104,14 @@ class TwoLayerNetwork:
         with numpyro.plate("data", num_data, subsample_size=subsample_size, dim=-1) as index:
             if subsample_size is not None:
                 x, y = jnp.asarray(x)[index], None if y is None else jnp.asarray(y)[index]
-            noise = self.kappa * num_data**0.5
-            numpyro.sample("y", dist.Normal(self.apply(params, x), noise), obs=y)
+            target_noise = self.kappa * num_data**0.5
+            numpyro.sample("y", dist.Normal(self.apply(params, x), target_noise), obs=y)
 
     def sample_parameters(self) -> dict[str, jax.Array]:
         """Sample statements of all parameters; returns w (N, d), a (N,) and, with biases, b (N,)."""
         params = {"w": self._sample_weights()}
-        # Not the plate ``neuron`` of the weights: autoguides want every plate at one and the same dimension.
+        # Not the plate ``neuron`` of the weights: autoguides want every plate at one and the same
+        # dimension.
         with numpyro.plate("readout", self.width, dim=-1):
             params["a"] = numpyro.sample("a", dist.Normal(0.0, self.readout_scale))
             if self.bias:
@@ -130,8 +131,8 @@ class TwoLayerNetwork:
         Parameters
         ----------
         params
-            ``w`` of shape (..., N, d), ``a`` of shape (..., N), with biases ``b`` of shape (..., N); leading
-            dimensions are batches of networks. Other entries are ignored.
+            ``w`` of shape (..., N, d), ``a`` of shape (..., N), with biases ``b`` of shape (...,
+            N); leading dimensions are batches of networks. Other entries are ignored.
         x
             Inputs, shape (P, d).
 
@@ -150,9 +151,10 @@ class TwoLayerNetwork:
     def draw_readouts(
         self, key: jax.Array, params: dict[str, ArrayLike], x: ArrayLike, y: ArrayLike
     ) -> jax.Array:
-        """Readouts (N,) from their exact posterior given the hidden layer of one network and the training data.
+        """Readouts (N,) from their exact posterior given the hidden layer and the training data.
 
-        See :func:`models.readouts.readout_posterior`; `params` holds ``w`` (N, d) and, with biases, ``b`` (N,).
+        See :func:`models.readouts.readout_posterior`; `params` holds ``w`` (N, d) and, with biases,
+        ``b`` (N,).
         """
         x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
         phi = self.features(params, x) * self.width**-self.gamma
@@ -181,9 +183,10 @@ class TwoLayerNetwork:
 def _weights_site(w: jax.Array) -> jax.Array:
     """The site ``w`` of weights that the prior's own sites make, unless a handler gives it a value.
 
-    ``Predictive`` gives the draws of a posterior to sample sites and to parameters, not to deterministic
-    sites, and draws a site anew that is missing among them: the standardised weights behind ``w``, which
-    no result keeps. So ``w`` takes a value as a parameter does, and is deterministic if there is none.
+    ``Predictive`` gives the draws of a posterior to sample sites and to parameters, not to
+    deterministic sites, and draws a site anew that is missing among them: the standardised weights
+    behind ``w``, which no result keeps. So ``w`` takes a value as a parameter does, and is
+    deterministic if there is none.
     """
 
     def computed(value):
@@ -205,23 +208,27 @@ def _weights_site(w: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class CollapsedNetwork(TwoLayerNetwork):
-    """A two-layer network with the readouts integrated out; calling it is the NumPyro model of its hidden layer.
+    """The network with its readouts integrated out: the NumPyro model of its hidden layer.
 
-        w ~ prior,      y ~ Normal(0, A),      A = κ²P I + c ΦᵀΦ,      c = σ_a²/N^(2γ),   Φ_iμ = φ(w_i·x_μ + b_i)
+        w ~ prior,      y ~ Normal(0, A),      A = κ²P I + c ΦᵀΦ,      c = σ_a²/N^(2γ),   Φ_iμ =
+        φ(w_i·x_μ + b_i)
 
-    is the exact marginal of :class:`models.TwoLayerNetwork` over a, and a given w is Gaussian again,
+    is the exact marginal of :class:`models.TwoLayerNetwork` over a, and a given w is Gaussian
+    again,
 
         a | w, y ~ Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹),      M = I/σ_a² + ΦΦᵀ/(κ²P N^(2γ))
 
-    so that a draw of w, completed by :meth:`draw_readouts`, is a draw from the joint posterior, whatever the scheme
-    that drew w. ``sample`` and ``fit`` complete their draws. Everything else is that of the joint network, from
-    which :meth:`models.TwoLayerNetwork.collapsed` makes this one; the parameters are the same.
+    so that a draw of w, completed by :meth:`draw_readouts`, is a draw from the joint posterior,
+    whatever the scheme that drew w. ``sample`` and ``fit`` complete their draws. Everything else is
+    that of the joint network, from which :meth:`models.TwoLayerNetwork.collapsed` makes this one;
+    the parameters are the same.
 
     Notes
     -----
-    Integrating out what is conjugate never raises the variance of an estimate (Rao–Blackwell; Liu 1994, *The
-    collapsed Gibbs sampler*). Here it also takes the stiff directions away: the joint likelihood holds a to 1/κ².
-    The evidence does not factorise over the data, so there are no minibatches.
+    Integrating out what is conjugate never raises the variance of an estimate (Rao–Blackwell; Liu
+    1994, *The collapsed Gibbs sampler*). Here it also takes the stiff directions away: the joint
+    likelihood holds a to 1/κ². The evidence does not factorise over the data, so there are no
+    minibatches.
 
     Raises
     ------
@@ -241,7 +248,7 @@ class CollapsedNetwork(TwoLayerNetwork):
     """
 
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None, subsample_size: int | None = None) -> None:
-        """The NumPyro model: the prior's sites (``b`` with biases), and ``y`` observed at `y`, as one vector."""
+        """The NumPyro model: the prior's sites (``b`` with biases), and ``y`` as one vector."""
         num_data = self._check_shapes(x, y)
         if subsample_size is not None:
             raise ValueError(
@@ -249,8 +256,8 @@ class CollapsedNetwork(TwoLayerNetwork):
                 "data; use the joint network for minibatches."
             )
         features = self.features(self.sample_parameters(), x) * self.width**-self.gamma
-        noise = self.kappa * num_data**0.5
-        numpyro.sample("y", CollapsedNormal(features, self.readout_scale, noise), obs=y)
+        target_noise = self.kappa * num_data**0.5
+        numpyro.sample("y", CollapsedNormal(features, self.readout_scale, target_noise), obs=y)
 
     def sample_parameters(self) -> dict[str, jax.Array]:
         """Sample statements of the hidden layer; returns w (N, d) and, with biases, b (N,)."""
@@ -259,10 +266,6 @@ class CollapsedNetwork(TwoLayerNetwork):
             with numpyro.plate("readout", self.width, dim=-1):
                 params["b"] = numpyro.sample("b", dist.Normal(0.0, self.bias_scale))
         return params
-
-    def joint(self) -> TwoLayerNetwork:
-        """The network with its readouts."""
-        return TwoLayerNetwork(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     def collapsed(self) -> "CollapsedNetwork":
         """This network."""

@@ -1,10 +1,11 @@
-"""Tables of measurements, read from a file and checked."""
+"""Data files, read and checked: tables of measurements, and archives of arrays."""
 
 from __future__ import annotations
 
 import csv
 import re
 import warnings
+import zipfile
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -30,23 +31,32 @@ _REMEDIES = [
 ]
 
 
-def read_table(path: Path, target: str | None) -> dict:
-    """Inputs, target and input names of a table: arguments of ``Dataset.from_arrays``.
+def read_file(path: Path, target: str | None) -> dict:
+    """Arguments of ``Dataset.from_arrays`` from a ``.npz``, ``.csv`` or ``.parquet`` file."""
+    if path.suffix not in (".npz", ".csv", ".parquet"):
+        raise ValueError(f"data file must end in .npz, .csv or .parquet, got {path.name!r}.")
+    if not path.is_file():
+        raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
+    return (_read_npz if path.suffix == ".npz" else _read_table)(path, target)
 
-    A ``.csv`` file has a header, and commas, semicolons or tabs between its fields, whichever make the
-    most names of the header; where they are not commas, numbers may have decimal commas.
+
+def _read_table(path: Path, target: str | None) -> dict:
+    """Inputs, target and input names of a table.
+
+    A ``.csv`` file has a header, and commas, semicolons or tabs between its fields, whichever make
+    the most names of the header; where they are not commas, numbers may have decimal commas.
 
     Warns
     -----
     UserWarning
-        For an input that counts the rows or repeats the target: the network would learn from it what no
-        new row can tell.
+        For an input that counts the rows or repeats the target: the network would learn from it
+        what no new row can tell.
 
     Raises
     ------
     ValueError
-        For a file that is no table, a missing header, an unknown target, columns that are not numbers,
-        and missing values.
+        For a file that is no table, a missing header, an unknown target, columns that are not
+        numbers, and missing values.
     """
     table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     if table.empty:
@@ -73,6 +83,23 @@ def read_table(path: Path, target: str | None) -> dict:
     _warn_of_leaks(table, target)
     inputs = table.drop(columns=target)
     return {"x": inputs.to_numpy(), "y": table[target].to_numpy(), "names": tuple(inputs)}
+
+
+def _read_npz(path: Path, target: str | None) -> dict:
+    if target is not None:
+        raise ValueError(
+            "target names a column of a .csv or .parquet file; an .npz file holds its targets in the array y."
+        )
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {k: stored[k] for k in ("x", "y", "x_test", "y_test", "relevant") if k in stored}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+        raise ValueError(
+            f"data file {path.name!r} is not a readable .npz archive of number arrays; write it with numpy.savez."
+        ) from None
+    if not {"x", "y"} <= set(arrays):
+        raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
+    return arrays
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -154,7 +181,7 @@ def _warn_of_leaks(table: pd.DataFrame, target: str) -> None:
             found = f"counts the rows, from {table[name].iloc[0]:g} to {table[name].iloc[-1]:g}"
         else:
             continue
-        warnings.warn(f"input {name!r} {found}; remove that column from the file.", stacklevel=4)
+        warnings.warn(f"input {name!r} {found}; remove that column from the file.", stacklevel=5)
 
 
 def _listed(items: list[str]) -> str:

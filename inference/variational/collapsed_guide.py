@@ -16,13 +16,13 @@ class CollapsedGuide(MeanFieldGuide):
         ELBO = E_q(w)[log Normal(y; 0, A(w))] - KL(q(w) ‖ prior),       A = κ²P I + c ΦᵀΦ
 
     By the chain rule KL(q(w) p(a|w,y) ‖ p(w,a|y)) = KL(q(w) ‖ p(w|y)): nothing is lost in the
-    readouts, and for the same q(w) no guide with another law of a has a larger bound. The first term
-    is estimated by Monte Carlo with reparametrised gradients, the second is in closed form for Normal
-    priors and by Monte Carlo for others.
+    readouts, and for the same q(w) no guide with another law of a has a larger bound. The first
+    term is estimated by Monte Carlo with reparametrised gradients, the second is in closed form for
+    Normal priors and by Monte Carlo for others.
 
-    The guide takes the prior's own parametrisation, with ARD the non-centred one as a rule: q(z) q(ρ)
-    with w = z/√ρ. Most neurons stay near the prior *given* ρ, z ~ Normal(0, 1), whatever ρ is, and
-    these factors say just that.
+    The guide takes the prior's own parametrisation, with ARD the non-centred one as a rule: q(z)
+    q(ρ) with w = z/√ρ. Most neurons stay near the prior *given* ρ, z ~ Normal(0, 1), whatever ρ is,
+    and these factors say just that.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class CollapsedGuide(MeanFieldGuide):
 
     Notes
     -----
-    Found on the default problem (d = 16, k = 2, N = 64, P = 300; seed 0), one draw a gradient, against
-    NUTS: m, test MSE of a draw; gradient evaluations are steps × restarts.
+    Found on the default problem (d = 16, k = 2, N = 64, P = 300; seed 0), one draw a gradient,
+    against NUTS: m, test MSE of a draw; gradient evaluations are steps × restarts.
 
     =========  ====  ===============  ===========  ===========
     prior      κ     steps × restarts guide        NUTS
@@ -49,11 +49,12 @@ class CollapsedGuide(MeanFieldGuide):
     ARD        0.1   1200 × 1         0.779 0.284  0.789 0.273
     =========  ====  ===============  ===========  ===========
 
-    The guides of the joint posterior collapse to m = 0 at κ = 0.1. What they lack is not correlation
-    between weights: factorised q(w) suffices once the readouts are exact. Of the many permutations and
-    signs of a mode a restart takes one, which costs the bound but no function of the network. With the
-    isotropic prior 2.7 neurons align at κ = 0.05 (NUTS 3.7), with ARD at κ = 0.1, where ρ is small on
-    the relevant inputs, 44 do (NUTS 41). ``benchmarks/guides.py`` lays all guides beside NUTS.
+    The guides of the joint posterior collapse to m = 0 at κ = 0.1. What they lack is not
+    correlation between weights: factorised q(w) suffices once the readouts are exact. Of the many
+    permutations and signs of a mode a restart takes one, which costs the bound but no function of
+    the network. With the isotropic prior 2.7 neurons align at κ = 0.05 (NUTS 3.7), with ARD at κ =
+    0.1, where ρ is small on the relevant inputs, 44 do (NUTS 41). ``benchmarks/guides.py`` lays all
+    guides beside NUTS.
 
     Examples
     --------

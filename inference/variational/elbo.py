@@ -10,18 +10,20 @@ from models.priors import expected_log_precision_gap, has_weights_of
 class ConjugateARDELBO(TraceMeanField_ELBO):
     """Evidence lower bound of :class:`inference.MeanFieldARDGuide`, exact in the precisions ρ.
 
-    NumPyro's ``TraceMeanField_ELBO`` draws ρ ~ q(ρ) and so estimates E_q(ρ)[KL(q(w) ‖ p(w|ρ))] by Monte Carlo.
-    That expectation has a closed form: with q(ρ_j) = Gamma(a, b_j) and
+    NumPyro's ``TraceMeanField_ELBO`` draws ρ ~ q(ρ) and so estimates E_q(ρ)[KL(q(w) ‖ p(w|ρ))] by
+    Monte Carlo. That expectation has a closed form: with q(ρ_j) = Gamma(a, b_j) and
 
         log p(w_ij|ρ_j) = ½ log ρ_j - ½ ρ_j w_ij² - ½ log 2π
 
-    the average over ρ_j replaces ρ_j by ρ̄_j = a/b_j in the second term, and log ρ_j by ψ(a) - log b_j in the
-    first, which is log ρ̄_j less the gap log a - ψ(a). Hence
+    the average over ρ_j replaces ρ_j by ρ̄_j = a/b_j in the second term, and log ρ_j by ψ(a) - log
+    b_j in the first, which is log ρ̄_j less the gap log a - ψ(a). Hence
 
-        E_q(ρ)[KL(q(w) ‖ p(w|ρ))] = KL(q(w) ‖ p(w|ρ̄)) + (N d/2) (log a - ψ(a)),        a = α0 + N/2,
+        E_q(ρ)[KL(q(w) ‖ p(w|ρ))] = KL(q(w) ‖ p(w|ρ̄)) + (N d/2) (log a - ψ(a)),        a = α0 +
+        N/2,
 
-    where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are NumPyro's analytic
-    ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is all that is left to Monte Carlo.
+    where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are
+    NumPyro's analytic ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is
+    all that is left to Monte Carlo.
 
     Parameters
     ----------

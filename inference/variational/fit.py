@@ -46,26 +46,27 @@ def fit(
 
         ELBO(q) = E_q[log p(y, θ) - log q(θ)] = log p(y) - KL(q ‖ p(θ|y)) ≤ log p(y)
 
-    from every restart's own draw of the prior. The decaying step averages the Monte-Carlo noise of the gradients
-    out, so that the end is the optimum and not a cloud around it. The bound is not convex: restarts end in
-    different solutions, and all their bounds are reported. The restart with the largest final bound is kept, or
-    all of them are, as the mixture
+    from every restart's own draw of the prior. The decaying step averages the Monte-Carlo noise of
+    the gradients out, so that the end is the optimum and not a cloud around it. The bound is not
+    convex: restarts end in different solutions, and all their bounds are reported. The restart with
+    the largest final bound is kept, or all of them are, as the mixture
 
         q = Σ_r w_r q_r,      w_r = exp(ELBO_r)/Σ_s exp(ELBO_s)
 
-    Where the components do not overlap, these weights are exactly those that maximise the bound of the mixture, and
-    that bound is log Σ_r exp(ELBO_r), at most log R more than the best one's. Where they overlap, the weights are
-    a choice, and the gain is smaller. Draws and log q are those of the mixture exactly. What no weighting knows is
-    for how many equivalent modes the one stands in which a restart has ended; and bounds that differ by more than
-    a few nats, as those of restarts mostly do, leave one component with all the weight.
+    Where the components do not overlap, these weights are exactly those that maximise the bound of
+    the mixture, and that bound is log Σ_r exp(ELBO_r), at most log R more than the best one's.
+    Where they overlap, the weights are a choice, and the gain is smaller. Draws and log q are those
+    of the mixture exactly. What no weighting knows is for how many equivalent modes the one stands
+    in which a restart has ended; and bounds that differ by more than a few nats, as those of
+    restarts mostly do, leave one component with all the weight.
 
     Parameters
     ----------
     network, data
         What to approximate.
     guide
-        A :class:`inference.MeanFieldGuide` or one of its subclasses, such as :class:`inference.CollapsedGuide`; it
-        is bound to `network`.
+        A :class:`inference.MeanFieldGuide` or one of its subclasses, such as
+        :class:`inference.CollapsedGuide`; it is bound to `network`.
     key
         A ``jax.random.key``; the same key gives the same result.
     num_steps
@@ -79,10 +80,11 @@ def fit(
     num_draws
         Networks to draw from the guide, a multiple of 4; laid out as 4 chains.
     subsample_size
-        Minibatch size behind each gradient; all data by default. The final bound always uses all data.
+        Minibatch size behind each gradient; all data by default. The final bound always uses all
+        data.
     start
-        Where the locations of the guide start: ``"prior"``, or ``"aligned"`` with the relevant inputs, which the
-        data then have to know; see :func:`inference.starts.start_params`.
+        Where the locations of the guide start: ``"prior"``, or ``"aligned"`` with the relevant
+        inputs, which the data then have to know; see :func:`inference.starts.start_params`.
     combine
         ``"best"`` or ``"mixture"``.
     progress
@@ -91,17 +93,19 @@ def fit(
     Returns
     -------
     xarray.DataTree
-        The schema of :func:`inference.runs.datatree.build_tree` with, in ``sample_stats``, ``log_p`` = log p(y, θ) and
-        ``log_q`` = log q(θ) of each draw, densities of the same variables (importance ratios for PSIS); a group
-        ``restarts`` with ``elbo``, ``elbo_se`` and ``weight`` (restart), and the mean bound ``elbo_history``
-        (restart, step) over the steps up to each ``step``; and the attributes ``elbo``, ``elbo_se``, those of the
-        best restart or, by Monte Carlo over the draws, of the mixture, and ``best_restart``. A mixture has also
+        The schema of :func:`inference.runs.datatree.build_tree` with, in ``sample_stats``,
+        ``log_p`` = log p(y, θ) and ``log_q`` = log q(θ) of each draw, densities of the same
+        variables (importance ratios for PSIS); a group ``restarts`` with ``elbo``, ``elbo_se`` and
+        ``weight`` (restart), and the mean bound ``elbo_history`` (restart, step) over the steps up
+        to each ``step``; and the attributes ``elbo``, ``elbo_se``, those of the best restart or, by
+        Monte Carlo over the draws, of the mixture, and ``best_restart``. A mixture has also
         ``component``, the restart of each draw, in ``sample_stats``.
 
     Raises
     ------
     ValueError
-        For arguments out of range; where the bound is not finite in any restart, naming the learning rate.
+        For arguments out of range; where the bound is not finite in any restart, naming the
+        learning rate.
 
     Examples
     --------
@@ -222,7 +226,7 @@ def fit(
 
 
 def combination_weights(elbo: np.ndarray, combine: str) -> np.ndarray:
-    """Weights w_r of the restarts with these bounds: all on the best, or in proportion to exp(ELBO_r).
+    """Weights w_r of the restarts: all on the best, or in proportion to exp(ELBO_r).
 
     Examples
     --------

@@ -26,13 +26,14 @@ class MeanFieldGuide(AutoNormal):
 
         q(θ) = Π_sites Π_elements Normal(u; loc, scale²),        u = the site in unconstrained space
 
-    This is NumPyro's ``AutoNormal`` that starts from a draw of the prior and can be bound to a model
-    later: a site on the real line gets a plain ``Normal``, so that ``TraceMeanField_ELBO`` uses the
-    analytic KL against a Normal prior; a constrained site gets the Normal pushed through
+    This is NumPyro's ``AutoNormal`` that starts from a draw of the prior and can be bound to a
+    model later: a site on the real line gets a plain ``Normal``, so that ``TraceMeanField_ELBO``
+    uses the analytic KL against a Normal prior; a constrained site gets the Normal pushed through
     ``biject_to(support)``. Every latent site counts, whatever its name, so that a user's own prior
     needs nothing further.
 
-    Source: Kucukelbir and others, *Automatic differentiation variational inference*, arXiv:1603.00788.
+    Source: Kucukelbir and others, *Automatic differentiation variational inference*,
+    arXiv:1603.00788.
 
     Parameters
     ----------
@@ -40,8 +41,8 @@ class MeanFieldGuide(AutoNormal):
         Python callable containing NumPyro primitives; without one, :meth:`bind` supplies it later.
     init_scale
         Initial scale > 0 of every factor, in unconstrained units. At 0.1 the guide finds the
-        feature-learning solutions of a two-layer network where the bound prefers them; at 1 the noise
-        of the start drowns the signal and it stays at the prior.
+        feature-learning solutions of a two-layer network where the bound prefers them; at 1 the
+        noise of the start drowns the signal and it stays at the prior.
 
     Raises
     ------
@@ -50,12 +51,12 @@ class MeanFieldGuide(AutoNormal):
 
     Notes
     -----
-    Each latent site ``name`` has the parameters ``name_auto_loc`` and ``name_auto_scale``, of the shape
-    of the site's unconstrained value. The latent sites are those of the first call: later ones may leave
-    out the observations (``Predictive``). ``median(params)``, ``quantiles(params, quantiles)`` and
-    ``sample_posterior(rng_key, params, sample_shape=())`` are NumPyro's, with the values of deterministic
-    sites (``w`` of a non-centred prior) beside those of the latent ones. Of a model that is no
-    :class:`models.TwoLayerNetwork` they need a first call outside ``jax.jit``.
+    Each latent site ``name`` has the parameters ``name_auto_loc`` and ``name_auto_scale``, of the
+    shape of the site's unconstrained value. The latent sites are those of the first call: later
+    ones may leave out the observations (``Predictive``). ``median(params)``, ``quantiles(params,
+    quantiles)`` and ``sample_posterior(rng_key, params, sample_shape=())`` are NumPyro's, with the
+    values of deterministic sites (``w`` of a non-centred prior) beside those of the latent ones. Of
+    a model that is no :class:`models.TwoLayerNetwork` they need a first call outside ``jax.jit``.
 
     Examples
     --------
@@ -93,7 +94,7 @@ class MeanFieldGuide(AutoNormal):
         return TraceMeanField_ELBO(num_particles=num_particles)
 
     def complete(self, key: jax.Array, params: dict, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        """Sites that `params`, a draw of the guide and of the model's deterministic sites, lacks; none here."""
+        """Sites that a draw of the guide and of the model's deterministic sites lacks; none here."""
         return {}
 
     def settings(self) -> dict:
@@ -109,8 +110,8 @@ class MeanFieldGuide(AutoNormal):
     def _setup_prototype(self, *args, **kwargs):
         """What ``AutoNormal`` knows of the model, from one draw of the prior.
 
-        NumPyro's own looks for a draw at which the density has a gradient, whose compilation takes longer
-        than many a fit; and it takes no plate that is counted by one of NumPy's integers.
+        NumPyro's own looks for a draw at which the density has a gradient, whose compilation takes
+        longer than many a fit; and it takes no plate that is counted by one of NumPy's integers.
         """
         if self.model is None:
             raise ValueError(f"{type(self).__name__} has no model; pass one to it or use guide.bind(model).")
@@ -137,7 +138,8 @@ class MeanFieldGuide(AutoNormal):
                     loc = periodic_repeat(loc, sizes[frame.name], frame.dim - event_dim)
             self._init_locs[name], self._event_dims[name] = loc, event_dim
         if isinstance(self.model, TwoLayerNetwork):
-            # No site depends on the inputs, and those of a first call under jit are gone afterwards.
+            # No site depends on the inputs, and those of a first call under jit are gone
+            # afterwards.
             args, kwargs = (np.zeros((1, self.model.input_dim)),), {}
         self._arguments = args, kwargs
 
@@ -147,10 +149,10 @@ class MeanFieldGuide(AutoNormal):
 
 
 class MeanFieldARDGuide(MeanFieldGuide):
-    """Factorised approximation of a two-layer network with the ARD prior, conjugate in the precisions.
+    """Mean-field guide of a network with the ARD prior, conjugate in the precisions.
 
-        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; ...) · Π_j Gamma(ρ_j; α0 + N/2, b_j)
-        b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
+        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; ...) · Π_j Gamma(ρ_j; α0 + N/2,
+        b_j) b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
 
     The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`, and has no
     parameter of its own. It needs the centred parametrisation, so :attr:`model` is the network with

@@ -1,4 +1,4 @@
-"""All restarts of a guide side by side: their optimisation, their bounds, draws from the best or from a mixture."""
+"""All restarts of a guide side by side: their optimisation, bounds and draws."""
 
 from itertools import pairwise
 
@@ -73,7 +73,7 @@ def final_bounds(guide: MeanFieldGuide, params: dict, keys, x, y) -> tuple[np.nd
 
 
 def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys, x, y) -> tuple[dict, dict]:
-    """Independent draws from Σ_r w_r q_r: their sites, and their log densities under the model and the mixture.
+    """Independent draws from Σ_r w_r q_r, with their densities under model and mixture.
 
     Parameters
     ----------
@@ -89,13 +89,15 @@ def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys,
     Returns
     -------
     tuple of dict
-        Sites; and ``log_p`` (data included), ``log_q`` = log Σ_r w_r q_r, and ``component``, the r of each draw.
+        Sites; and ``log_p`` (data included), ``log_q`` = log Σ_r w_r q_r, and ``component``, the r
+        of each draw.
     """
     log_weights = jnp.log(jnp.asarray(weights, x.dtype))
 
     def draws(params, log_weights, keys, x, y):
         def one(key):
-            # ``seed`` splits the key; with JAX's default generator split(key)[i] is fold_in(key, i).
+            # ``seed`` splits the key; with JAX's default generator split(key)[i] is fold_in(key,
+            # i).
             key_component, key_rest = jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)
             component = jax.random.categorical(key_component, log_weights)
             chosen = jax.tree.map(lambda v: v[component], params)
@@ -115,7 +117,7 @@ def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys,
 
 
 def compile_program(function, *args):
-    """The program of `function` for `args`, traced under the lock that NumPyro's global handler stack needs."""
+    """The program of `function` for `args`, traced under the lock that NumPyro needs."""
     with TRACE_LOCK:
         lowered = jax.jit(function).lower(*args)
     return lowered.compile()
