@@ -210,8 +210,8 @@ def _weights_site(w: jax.Array) -> jax.Array:
 class CollapsedNetwork(TwoLayerNetwork):
     """The network with its readouts integrated out: the NumPyro model of its hidden layer.
 
-        w ~ prior,      y ~ Normal(0, A),      A = κ²P I + c ΦᵀΦ,      c = σ_a²/N^(2γ),   Φ_iμ =
-        φ(w_i·x_μ + b_i)
+        w ~ prior,      y ~ Normal(0, A),      A = κ²P I + c ΦᵀΦ,      c = σ_a²/N^(2γ),
+        Φ_iμ = φ(w_i·x_μ + b_i)
 
     is the exact marginal of :class:`models.TwoLayerNetwork` over a, and a given w is Gaussian
     again,

@@ -18,8 +18,7 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
     the average over ρ_j replaces ρ_j by ρ̄_j = a/b_j in the second term, and log ρ_j by ψ(a) - log
     b_j in the first, which is log ρ̄_j less the gap log a - ψ(a). Hence
 
-        E_q(ρ)[KL(q(w) ‖ p(w|ρ))] = KL(q(w) ‖ p(w|ρ̄)) + (N d/2) (log a - ψ(a)),        a = α0 +
-        N/2,
+        E_q(ρ)[KL(q(w) ‖ p(w|ρ))] = KL(q(w) ‖ p(w|ρ̄)) + (N d/2) (log a - ψ(a)),    a = α0 + N/2,
 
     where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are
     NumPyro's analytic ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is

@@ -96,8 +96,7 @@ def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys,
 
     def draws(params, log_weights, keys, x, y):
         def one(key):
-            # ``seed`` splits the key; with JAX's default generator split(key)[i] is fold_in(key,
-            # i).
+            # ``seed`` splits the key; by JAX's default generator split(key)[i] is fold_in(key, i).
             key_component, key_rest = jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)
             component = jax.random.categorical(key_component, log_weights)
             chosen = jax.tree.map(lambda v: v[component], params)
