@@ -151,8 +151,8 @@ class MeanFieldGuide(AutoNormal):
 class MeanFieldARDGuide(MeanFieldGuide):
     """Mean-field guide of a network with the ARD prior, conjugate in the precisions.
 
-        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; ...) · Π_j Gamma(ρ_j; α0 + N/2,
-        b_j) b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
+        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; …) · Π_j Gamma(ρ_j; α0 + N/2, b_j)
+        b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
 
     The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`, and has no
     parameter of its own. It needs the centred parametrisation, so :attr:`model` is the network with

@@ -22,8 +22,7 @@ class SpikeAndSlab(ScaleMixture):
     γ is summed out: ρ_j has the mixture of the two Gamma densities, which has gradients, and given
     ρ_j the input is included with probability
 
-        P(γ_j = 1 | ρ_j) = π Gamma(ρ_j; α0, β_1) / (π Gamma(ρ_j; α0, β_1) + (1 - π) Gamma(ρ_j; α0,
-        β_0)).
+        P(γ_j = 1 | ρ_j) = 1/(1 + (1 - π) Gamma(ρ_j; α0, β_0) / (π Gamma(ρ_j; α0, β_1))).
 
     Parameters
     ----------
