@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -402,7 +403,7 @@ def test_the_list_describes_every_prior(name):
     assert all(described[word] for word in ("summary", "density", "source", "features", "parameters"))
     assert "~" in described["density"]
     for parameter in described["parameters"]:
-        assert f"\n{parameter}\n    " in inspect.getdoc(PRIORS[name])
+        assert re.search(rf"\n(\w+, )*{parameter}(, \w+)*\n    ", inspect.getdoc(PRIORS[name]))
     assert make_prior(name) == PRIORS[name]()
 
 
