@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
-from numpyro.primitives import apply_stack
+from numpyro.primitives import _PYRO_STACK
 
 from models import checks
 from models.priors import Isotropic, WeightPrior
@@ -168,7 +168,15 @@ class TwoLayerNetwork:
                 f"prior.weights must return shape (width, input_dim) = {(self.width, self.input_dim)}, "
                 f"got {jnp.shape(w)}."
             )
-        return w if "w" in sites else _weights_site(w)
+        if "w" in sites:
+            return w
+        # ``Predictive`` draws anew what is missing among the draws of a posterior, such as the
+        # standardised weights behind w, which no result keeps; it gives no value to deterministic
+        # sites. So w as given counts before w as made of sites that are not.
+        given, own = _given("w"), [name for name, site in sites.items() if site["type"] == "sample"]
+        if given is not None and any(_given(name) is None for name in own):
+            w = given
+        return numpyro.deterministic("w", w)
 
     def _check_shapes(self, x: ArrayLike, y: ArrayLike | None) -> int:
         if jnp.ndim(x) != 2 or jnp.shape(x)[1] != self.input_dim or jnp.shape(x)[0] < 1:
@@ -180,30 +188,14 @@ class TwoLayerNetwork:
         return jnp.shape(x)[0]
 
 
-def _weights_site(w: jax.Array) -> jax.Array:
-    """The site ``w`` of weights that the prior's own sites make, unless a handler gives it a value.
-
-    ``Predictive`` gives the draws of a posterior to sample sites and to parameters, not to
-    deterministic sites, and draws a site anew that is missing among them: the standardised weights
-    behind ``w``, which no result keeps. So ``w`` takes a value as a parameter does, and is
-    deterministic if there is none.
-    """
-
-    def computed(value):
-        message["type"] = "deterministic"
-        return value
-
-    message = {
-        "type": "param",
-        "name": "w",
-        "fn": computed,
-        "args": (w,),
-        "kwargs": {},
-        "value": None,
-        "scale": None,
-        "cond_indep_stack": [],
-    }
-    return apply_stack(message)["value"]
+def _given(name: str) -> jax.Array | None:
+    """The value that the handlers around the model would give to a parameter of this name."""
+    query = {"type": "param", "name": name, "value": None, "kwargs": {}, "cond_indep_stack": []}
+    for handler in reversed(_PYRO_STACK):
+        handler.process_message(query)
+        if query.get("stop"):
+            break
+    return query["value"]
 
 
 @dataclass(frozen=True)
