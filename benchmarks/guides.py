@@ -7,6 +7,11 @@ d = 16, k = 2, N = 64, P = 300, seed 0, both κ of ``mfzoo compare`` and both pr
 ``benchmarks/data/nuts_reference.csv``, the same data set. The goal is m within 0.05 and the test MSE of a draw
 within 15 % of NUTS, with at most a tenth of its gradient evaluations. One gradient of the collapsed bound costs
 about five of the joint posterior's in multiplications, 3NdP + 3N²P for 3NdP.
+
+Four more variants of the collapsed guide were measured and dropped; the file keeps their rows. At κ = 0.05 with the
+isotropic prior an annealed likelihood ends at m = 0.354 for 0.654 (NUTS 0.647); a covariance for each neuron (0.651)
+and a low-rank one (0.654) hardly matter; with ARD, centred weights and a conjugate q(ρ) reach the same m at a Pareto
+k̂ of 1.4 to 1.6 for 0.5 to 0.6.
 """
 
 from dataclasses import dataclass
@@ -30,10 +35,6 @@ GUIDES = {
     "mf": (MeanFieldGuide(), {}),
     "mf-ard": (MeanFieldARDGuide(), {}),
     "collapsed": (CollapsedGuide(), {}),
-    "collapsed, annealed": (CollapsedGuide(), {"anneal": 0.5}),
-    "collapsed, centred ARD": (CollapsedGuide(conjugate=True), {}),
-    "collapsed, neuron": (CollapsedGuide(covariance="neuron"), {}),
-    "collapsed, low-rank": (CollapsedGuide(covariance="low-rank"), {}),
     "collapsed, mixture": (CollapsedGuide(), {"combine": "mixture"}),
 }
 

@@ -1,8 +1,7 @@
 """What is declared: networks, priors, teachers and data. Knows nothing of samplers."""
 
-from models.collapsed import CollapsedNetwork
 from models.dataset import Dataset
-from models.network import TwoLayerNetwork
+from models.network import CollapsedNetwork, TwoLayerNetwork
 from models.priors import (
     ARD,
     DirichletScaleMixture,

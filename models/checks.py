@@ -33,7 +33,7 @@ def one_of(name: str, value, known: Iterable[str]) -> None:
 
 
 def finite_array(name: str, value, ndim: int) -> np.ndarray:
-    """Return `value` as a float array of `ndim` dimensions; ``ValueError`` for other shapes, NaN or Inf."""
+    """`value` as a float array of `ndim` dimensions; ``ValueError`` for other shapes, NaN or Inf."""
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError):

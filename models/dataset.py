@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from models import checks
-from models.tabular import Standardisation, read_table, standardise
+from models.tabular import read_file
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """How a dataset was brought to standard units, by the moments of the training rows.
+
+        x_j ← (x_j - mean_j)/scale_j,     y ← (y - target_mean)/target_scale
+
+    Parameters
+    ----------
+    mean, scale
+        Mean and standard deviation (divisor P) of every input, each of length d.
+    target_mean, target_scale
+        Those of the target.
+    dropped
+        Inputs that were left out since they are constant on the training rows.
+
+    Examples
+    --------
+    >>> units = Standardisation((2.0,), (4.0,), 10.0, 5.0)
+    >>> float(units.original(1.0))
+    15.0
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    target_mean: float
+    target_scale: float
+    dropped: tuple[str, ...] = ()
+
+    def original(self, y):
+        """Targets or predictions in the file's own units; an MSE is multiplied by target_scale²."""
+        return self.target_mean + self.target_scale * np.asarray(y)
+
+    def to_dict(self, names: tuple[str, ...] | None) -> dict:
+        """JSON-able values: mean and scale by input, those of the target, and the inputs dropped."""
+        named = names or tuple(map(str, range(len(self.mean))))
+        columns = zip(named, self.mean, self.scale, strict=True)
+        return {
+            "inputs": {name: {"mean": mean, "scale": scale} for name, mean, scale in columns},
+            "target": {"mean": self.target_mean, "scale": self.target_scale},
+            "dropped": list(self.dropped),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +68,13 @@ class Dataset:
     relevant
         Indices of the inputs that the target depends on, where that is known; else None.
     teacher
-        The :class:`models.Teacher` that made the data, where there is one; population theories ask for it.
+        The :class:`models.Teacher` that made the data, where there is one; population theories ask
+        for it.
     names
         Names of the inputs, where they have some, as the columns of a table do.
     standardisation
-        How inputs and target were brought to standard units, see :meth:`standardised`; None where they were not.
+        How inputs and target were brought to standard units, see :meth:`standardised`; None where
+        they were not.
 
     Raises
     ------
@@ -69,7 +113,8 @@ class Dataset:
             object.__setattr__(self, targets, y)
         if not self.y_test.any():
             raise ValueError(
-                "y_test must not be all zeros: the order parameter E[f y]/E[y²] divides by E[y²]."
+                "y_test must not be all zeros, as the order parameter E[f y]/E[y²] divides by E[y²]; "
+                "hold out other rows, or code two classes as -1 and 1."
             )
         if self.x.shape[1] != self.x_test.shape[1]:
             raise ValueError(
@@ -99,7 +144,11 @@ class Dataset:
     def from_arrays(
         cls, x, y, x_test=None, y_test=None, relevant=None, test_fraction=0.25, seed=0, names=None
     ) -> Dataset:
-        """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out."""
+        """Data from arrays; without test arrays, a random `test_fraction` of the rows is held out.
+
+        Where `y` has two values, one of which is so rare that it would be missing among the
+        held-out or the training rows, the share is that of each value's own rows.
+        """
         if (x_test is None) != (y_test is None):
             raise ValueError("x_test and y_test must be given together, or both left out.")
         if x_test is not None:
@@ -114,51 +163,100 @@ class Dataset:
         checks.finite("test_fraction", test_fraction)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")
-        num_test = min(len(x) - 1, max(1, round(test_fraction * len(x))))
         order = np.random.default_rng(seed).permutation(len(x))
-        held_out, kept = np.sort(order[:num_test]), np.sort(order[num_test:])
+        num_test = _held_out(len(x), test_fraction)
+        held_out, kept = order[:num_test], order[num_test:]
+        classes = np.unique(y)
+        if len(classes) == 2 and min(len(np.unique(y[part])) for part in (held_out, kept)) < 2:
+            # Each class by itself, since the other way one of them would be missing from a part.
+            parts = [order[y[order] == value] for value in classes]
+            sizes = [_held_out(len(part), test_fraction) for part in parts]
+            held_out = np.concatenate([part[:size] for part, size in zip(parts, sizes, strict=True)])
+            kept = np.concatenate([part[size:] for part, size in zip(parts, sizes, strict=True)])
+        held_out, kept = np.sort(held_out), np.sort(kept)
         return cls(x[kept], y[kept], x[held_out], y[held_out], relevant, names=names)
 
     @classmethod
     def from_file(cls, path, target: str | None = None, test_fraction=0.25, seed=0) -> Dataset:
-        """Data from ``.npz`` (x, y, optionally x_test, y_test, relevant), or from a table of numbers with a header,
-        ``.csv`` or ``.parquet`` (which needs pyarrow), in the file's own units.
+        """Data from ``.npz`` (x, y, maybe x_test, y_test, relevant) or from a table of numbers.
 
-        In a table the target is the column `target`, or the last one; columns of words and missing values are
-        refused. A random `test_fraction` of the rows is held out, the same for the same `seed`.
+        A table is a ``.csv`` file with a header, its fields separated by commas, semicolons or
+        tabs, or a ``.parquet`` file (which needs pyarrow); it is read in its own units. The target
+        is the column `target`, or the last one; columns of words and missing values are refused,
+        and an input that counts the rows or repeats the target is warned about. A random
+        `test_fraction` of the rows is held out, the same for the same `seed`.
         """
-        path = Path(path)
-        readers = {".npz": cls._read_npz, ".csv": read_table, ".parquet": read_table}
-        if path.suffix not in readers:
-            raise ValueError(f"data file must end in .npz, .csv or .parquet, got {path.name!r}.")
-        if not path.is_file():
-            raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
-        return cls.from_arrays(**readers[path.suffix](path, target), test_fraction=test_fraction, seed=seed)
+        return cls.from_arrays(**read_file(Path(path), target), test_fraction=test_fraction, seed=seed)
 
     def standardised(self) -> Dataset:
-        """The same data in standard units, see :func:`models.tabular.standardise`."""
-        return standardise(self)
+        """The same data with mean 0 and standard deviation 1 on the training rows.
 
-    @staticmethod
-    def _read_npz(path: Path, target: str | None) -> dict:
-        if target is not None:
-            raise ValueError(
-                "target names a column of a .csv or .parquet file; an .npz file holds its targets in the array y."
-            )
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {k: stored[k] for k in ("x", "y", "x_test", "y_test", "relevant") if k in stored}
-        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
-            raise ValueError(
-                f"data file {path.name!r} is not a readable .npz archive of number arrays; write it with numpy.savez."
-            ) from None
-        if not {"x", "y"} <= set(arrays):
-            raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
-        return arrays
+        The priors give the weights of all inputs one scale, which means little where the inputs
+        have units of their own, and the network has no offset that could stand for the target's
+        mean. The moments are those of the training rows, so that nothing of the held-out rows is
+        used; their own mean is then not exactly 0. Inputs that are constant on the training rows
+        (to twelve digits) are dropped, since they can teach nothing; the others keep their names,
+        which are their numbers where they had none.
+
+        Raises
+        ------
+        ValueError
+            For a target or a relevant input that is constant on the training rows, or where all
+            inputs are.
+
+        Examples
+        --------
+        >>> data = Dataset([[5.0, 1.0], [5.0, 3.0]], [10.0, 30.0], [[5.0, 5.0]], [40.0]).standardised()
+        >>> data.x.tolist(), data.x_test.tolist(), data.y_test.tolist()
+        ([[-1.0], [1.0]], [[3.0]], [2.0])
+        >>> data.names, data.standardisation.dropped
+        (('1',), ('0',))
+        """
+        names = self.names or tuple(map(str, range(self.input_dim)))
+        varies = _varies(self.x)
+        constant = [names[j] for j in np.flatnonzero(~varies)]
+        if not _varies(self.y):
+            raise ValueError("target must vary over the training rows, but is constant; name another column.")
+        if not varies.any():
+            raise ValueError("inputs must vary over the training rows, but every one is constant.")
+        relevant = self.relevant
+        if relevant is not None:
+            fixed = [j for j in relevant if not varies[j]]
+            if fixed:
+                raise ValueError(
+                    f"relevant input {names[fixed[0]]!r} is constant over the training rows; take it off the list."
+                )
+            place = np.cumsum(varies) - 1
+            relevant = tuple(int(place[j]) for j in relevant)
+        x, x_test = self.x[:, varies], self.x_test[:, varies]
+        mean, scale = x.mean(axis=0), x.std(axis=0)
+        target_mean, target_scale = float(self.y.mean()), float(self.y.std())
+        return replace(
+            self,
+            x=(x - mean) / scale,
+            y=(self.y - target_mean) / target_scale,
+            x_test=(x_test - mean) / scale,
+            y_test=(self.y_test - target_mean) / target_scale,
+            relevant=relevant,
+            teacher=None,
+            names=tuple(np.asarray(names, dtype=object)[varies]) if constant else self.names,
+            standardisation=Standardisation(
+                tuple(mean.tolist()), tuple(scale.tolist()), target_mean, target_scale, tuple(constant)
+            ),
+        )
+
+
+def _held_out(num_rows: int, test_fraction: float) -> int:
+    """How many of `num_rows` to hold out: at least one, but never all."""
+    return min(num_rows - 1, max(1, round(test_fraction * num_rows)))
+
+
+def _varies(values: np.ndarray) -> np.ndarray:
+    return np.ptp(values, axis=0) > 1e-12 * np.abs(values).max(axis=0)
 
 
 def check_relevant(relevant, input_dim: int) -> tuple[int, ...]:
-    """Relevant input indices as a tuple; ``ValueError`` when empty, repeated or outside 0 … input_dim - 1."""
+    """`relevant` as a tuple; ``ValueError`` where empty, repeated or not in 0 … input_dim - 1."""
     given = np.atleast_1d(np.asarray(relevant))
     if given.ndim > 1 or (given.size and given.dtype.kind not in "iu"):
         raise ValueError(f"relevant must be a list of input indices (whole numbers), got {relevant!r}.")

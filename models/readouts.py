@@ -1,14 +1,16 @@
-"""The readouts given the hidden layer: their exact Gaussian posterior, and the evidence that is left of them."""
+"""The readouts given the hidden layer: their Gaussian posterior, and the evidence without them."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax.scipy.linalg import cho_solve, solve_triangular
+from numpyro.distributions import constraints
 
 
 def readout_posterior(
-    phi: jax.Array, y: jax.Array, readout_variance: float, noise_variance: float
+    phi: jax.Array, y: jax.Array, readout_variance: float, ridge: float
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and precision of the readouts given the hidden layer, a | Φ, y ~ Normal(M⁻¹ φ y/τ, M⁻¹).
 
@@ -20,14 +22,14 @@ def readout_posterior(
         Scaled activations φ = N^(-γ) Φ, shape (N, P).
     y
         Targets, shape (P,).
-    readout_variance, noise_variance
-        σ_a² and τ = κ²P.
+    readout_variance, ridge
+        σ_a², and τ = κ²P, the square of the targets' noise.
 
     Returns
     -------
     tuple of jax.Array
-        The mean (N,), and the lower Cholesky factor (N, N) of the precision M, whose eigenvalues are at least
-        1/σ_a², so that no jitter is needed.
+        The mean (N,), and the lower Cholesky factor (N, N) of the precision M, whose eigenvalues
+        are at least 1/σ_a², so that no jitter is needed.
 
     Examples
     --------
@@ -35,31 +37,32 @@ def readout_posterior(
     >>> [round(float(v), 3) for v in mean]
     [0.5, -0.5]
     """
-    precision = phi @ phi.T / noise_variance + jnp.eye(phi.shape[0], dtype=phi.dtype) / readout_variance
+    precision = phi @ phi.T / ridge + jnp.eye(phi.shape[0], dtype=phi.dtype) / readout_variance
     factor = jnp.linalg.cholesky(precision)
-    return cho_solve((factor, True), phi @ y / noise_variance), factor
+    return cho_solve((factor, True), phi @ y / ridge), factor
 
 
 def draw_readouts(
-    key: jax.Array, phi: jax.Array, y: jax.Array, readout_variance: float, noise_variance: float
+    key: jax.Array, phi: jax.Array, y: jax.Array, readout_variance: float, ridge: float
 ) -> jax.Array:
-    """One draw (N,) of the readouts from :func:`readout_posterior`, a = M⁻¹φy/τ + L⁻ᵀξ with M = LLᵀ."""
-    mean, factor = readout_posterior(phi, y, readout_variance, noise_variance)
+    """One draw (N,) from :func:`readout_posterior`, a = M⁻¹φy/τ + L⁻ᵀξ with M = LLᵀ."""
+    mean, factor = readout_posterior(phi, y, readout_variance, ridge)
     return mean + solve_triangular(
         factor, jax.random.normal(key, mean.shape, mean.dtype), lower=True, trans=1
     )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def log_evidence(phi: jax.Array, y: jax.Array, readout_variance: float, noise_variance: float) -> jax.Array:
-    """log Normal(y; 0, A) with A = τ I + σ_a² φᵀφ: the evidence of the hidden layer, readouts integrated out.
+def log_evidence(phi: jax.Array, y: jax.Array, readout_variance: float, ridge: float) -> jax.Array:
+    """log Normal(y; 0, A), A = τ I + σ_a² φᵀφ: the evidence, readouts integrated out.
 
         log N(y; 0, A) = -½ [ P log 2πτ + log det(σ_a² M) + |y - φᵀâ|²/τ + |â|²/σ_a² ]
 
-    with â = M⁻¹φy/τ the readouts' posterior mean and M = I/σ_a² + φφᵀ/τ. The determinant is that of the matrix
-    determinant lemma. The quadratic form is yᵀA⁻¹y written as the least value of |y - φᵀa|²/τ + |a|²/σ_a²: a
-    sum of positive terms, in which an error of â counts only in second order, so that float32 suffices where
-    Woodbury's difference |y|²/τ - â·Mâ would lose its digits (it is of order κ⁻²). The gradient is
+    with â = M⁻¹φy/τ the readouts' posterior mean and M = I/σ_a² + φφᵀ/τ. The determinant is that of
+    the matrix determinant lemma. The quadratic form is yᵀA⁻¹y written as the least value of |y -
+    φᵀa|²/τ + |a|²/σ_a²: a sum of positive terms, in which an error of â counts only in second
+    order, so that float32 suffices where Woodbury's difference |y|²/τ - â·Mâ would lose its digits
+    (it is of order κ⁻²). The gradient is
 
         ∂ log N / ∂φ = (â rᵀ - M⁻¹φ)/τ,      r = y - φᵀâ
 
@@ -68,7 +71,7 @@ def log_evidence(phi: jax.Array, y: jax.Array, readout_variance: float, noise_va
 
     Parameters
     ----------
-    phi, y, readout_variance, noise_variance
+    phi, y, readout_variance, ridge
         As for :func:`readout_posterior`.
 
     Examples
@@ -78,18 +81,18 @@ def log_evidence(phi: jax.Array, y: jax.Array, readout_variance: float, noise_va
     >>> round(float(log_evidence(jnp.ones((1, 1)), jnp.zeros(1), 1.0, 1.0)), 4)
     -1.2655
     """
-    return _value_and_gradients(phi, y, readout_variance, noise_variance)[0]
+    return _value_and_gradients(phi, y, readout_variance, ridge)[0]
 
 
 @log_evidence.defjvp
-def _log_evidence_jvp(readout_variance, noise_variance, primals, tangents):
-    value, slope_phi, slope_y = _value_and_gradients(*primals, readout_variance, noise_variance)
+def _log_evidence_jvp(readout_variance, ridge, primals, tangents):
+    value, slope_phi, slope_y = _value_and_gradients(*primals, readout_variance, ridge)
     return value, jnp.vdot(slope_phi, tangents[0]) + jnp.vdot(slope_y, tangents[1])
 
 
-def _value_and_gradients(phi, y, readout_variance, noise_variance):
+def _value_and_gradients(phi, y, readout_variance, ridge):
     """The evidence and its gradients in φ (N, P) and y (P,), by the smaller of the two matrices."""
-    (width, num_data), tau = phi.shape, noise_variance
+    (width, num_data), tau = phi.shape, ridge
     if width <= num_data:
         readout, factor = readout_posterior(phi, y, readout_variance, tau)
         solved = cho_solve((factor, True), phi) / tau
@@ -104,3 +107,44 @@ def _value_and_gradients(phi, y, readout_variance, noise_variance):
     square = residual @ residual / tau + readout @ readout / readout_variance
     value = -0.5 * (num_data * jnp.log(2 * jnp.pi * tau) + log_det + square)
     return value, jnp.outer(readout, residual / tau) - solved, -residual / tau
+
+
+class CollapsedNormal(dist.Distribution):
+    """Normal(0, A), A = τ I + σ_a² φᵀφ: the targets of a network whose readouts are integrated out.
+
+    Parameters
+    ----------
+    features
+        φ = N^(-γ) Φ, shape (N, P).
+    readout_scale
+        σ_a.
+    target_noise
+        √τ = κ√P.
+
+    Notes
+    -----
+    The density is :func:`log_evidence`: N × N or P × P matrices, whichever are smaller. NumPyro's
+    ``LowRankMultivariateNormal`` is the same law; it takes Woodbury's difference, see there.
+
+    Examples
+    --------
+    >>> law = CollapsedNormal(jnp.ones((1, 1)), 1.0, 1.0)  # Normal(0, 2)
+    >>> round(float(law.log_prob(jnp.zeros(1))), 4)
+    -1.2655
+    """
+
+    support = constraints.real_vector
+
+    def __init__(self, features: jax.Array, readout_scale: float, target_noise: float, *, validate_args=None):
+        self.features, self.readout_scale, self.target_noise = features, readout_scale, target_noise
+        super().__init__(event_shape=jnp.shape(features)[-1:], validate_args=validate_args)
+
+    def log_prob(self, value):
+        return log_evidence(self.features, value, self.readout_scale**2, self.target_noise**2)
+
+    def sample(self, key, sample_shape=()):
+        key_readout, key_target = jax.random.split(key)
+        width, num_data = self.features.shape
+        readout = self.readout_scale * jax.random.normal(key_readout, (*sample_shape, width))
+        noise = self.target_noise * jax.random.normal(key_target, (*sample_shape, num_data))
+        return readout @ self.features + noise

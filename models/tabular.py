@@ -1,139 +1,71 @@
-"""Tables of measurements: read from a file, checked, and brought to standard units."""
+"""Data files, read and checked: tables of measurements, and archives of arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import csv
+import re
+import warnings
+import zipfile
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from models.dataset import Dataset
-
 _SHOWN = 8  # columns that a sentence names before it only counts
+_SAMPLED = 100  # lines that tell the separators
+_COUNTED = 8  # rows from which on a column of consecutive numbers is no accident
+
+# What a field that is no number may be, and what to do about it; the first that fits.
+_REMEDIES = [
+    (r"[?*.\-–—]+|n/?a\.?|nil|missing|unknown", "remove or impute the rows where a value is missing"),
+    (r".*\d\s*%", "write per cents as plain numbers, without the sign"),
+    (r"[+-]?\d{1,3}([,.'’\s]\d{3})+([.,]\d+)?", "write numbers without thousands separators"),
+    (r"[+-]?\d+,\d+", "write decimal points for decimal commas"),
+    (
+        r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}.*|\d{1,2}:\d{2}.*",
+        "turn dates and times into numbers, such as days since the first",
+    ),
+    (r"(grand |sub)?totals?|sums?|means?|averages?", "remove the rows that sum others up"),
+]
 
 
-@dataclass(frozen=True)
-class Standardisation:
-    """How the columns of a dataset were brought to standard units, by the moments of the training rows.
-
-        x_j ← (x_j - mean_j)/scale_j,     y ← (y - target_mean)/target_scale
-
-    Parameters
-    ----------
-    mean, scale
-        Mean and standard deviation (divisor P) of every input, each of length d.
-    target_mean, target_scale
-        Those of the target.
-    dropped
-        Inputs that were left out since they are constant on the training rows.
-
-    Examples
-    --------
-    >>> units = Standardisation((2.0,), (4.0,), 10.0, 5.0)
-    >>> float(units.original(1.0))
-    15.0
-    """
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    target_mean: float
-    target_scale: float
-    dropped: tuple[str, ...] = ()
-
-    def original(self, y):
-        """Targets or predictions in the file's own units; a mean squared error is multiplied by target_scale²."""
-        return self.target_mean + self.target_scale * np.asarray(y)
-
-    def to_dict(self, names: tuple[str, ...] | None) -> dict:
-        """JSON-able values: mean and scale by input, those of the target, and the inputs dropped."""
-        named = names or tuple(map(str, range(len(self.mean))))
-        columns = zip(named, self.mean, self.scale, strict=True)
-        return {
-            "inputs": {name: {"mean": mean, "scale": scale} for name, mean, scale in columns},
-            "target": {"mean": self.target_mean, "scale": self.target_scale},
-            "dropped": list(self.dropped),
-        }
+def read_file(path: Path, target: str | None) -> dict:
+    """Arguments of ``Dataset.from_arrays`` from a ``.npz``, ``.csv`` or ``.parquet`` file."""
+    if path.suffix not in (".npz", ".csv", ".parquet"):
+        raise ValueError(f"data file must end in .npz, .csv or .parquet, got {path.name!r}.")
+    if not path.is_file():
+        raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
+    return (_read_npz if path.suffix == ".npz" else _read_table)(path, target)
 
 
-def standardise(data: Dataset) -> Dataset:
-    """`data` with inputs and target of mean 0 and standard deviation 1 on the training rows.
+def _read_table(path: Path, target: str | None) -> dict:
+    """Inputs, target and input names of a table.
 
-    The priors give the weights of all inputs one scale, which means little where the inputs have units of their own,
-    and the network has no offset that could stand for the target's mean. The moments are those of the training rows,
-    so that nothing of the held-out rows is used; their own mean is then not exactly 0. Inputs that are constant on
-    the training rows (to twelve digits) are dropped: they can teach nothing.
+    A ``.csv`` file has a header, and commas, semicolons or tabs between its fields, whichever make
+    the most names of the header; where they are not commas, numbers may have decimal commas.
+
+    Warns
+    -----
+    UserWarning
+        For an input that counts the rows or repeats the target: the network would learn from it
+        what no new row can tell.
 
     Raises
     ------
     ValueError
-        For a target or a relevant input that is constant on the training rows, or where all inputs are.
-
-    Examples
-    --------
-    >>> from models import Dataset
-    >>> data = Dataset([[1.0, 5.0], [3.0, 5.0]], [10.0, 30.0], [[5.0, 5.0]], [0.0])
-    Traceback (most recent call last):
-    ...
-    ValueError: y_test must not be all zeros: the order parameter E[f y]/E[y²] divides by E[y²].
-    >>> data = standardise(Dataset([[1.0, 5.0], [3.0, 5.0]], [10.0, 30.0], [[5.0, 5.0]], [40.0]))
-    >>> data.x.tolist(), data.x_test.tolist(), data.y_test.tolist(), data.standardisation.dropped
-    ([[-1.0], [1.0]], [[3.0]], [2.0], ('1',))
+        For a file that is no table, a missing header, an unknown target, columns that are not
+        numbers, and missing values.
     """
-    names = data.names or tuple(map(str, range(data.input_dim)))
-    varies = _varies(data.x)
-    constant = [names[j] for j in np.flatnonzero(~varies)]
-    if not _varies(data.y):
-        raise ValueError("target must vary over the training rows, but is constant; name another column.")
-    if not varies.any():
-        raise ValueError("inputs must vary over the training rows, but every one is constant.")
-    relevant = data.relevant
-    if relevant is not None:
-        fixed = [j for j in relevant if not varies[j]]
-        if fixed:
-            raise ValueError(
-                f"relevant input {names[fixed[0]]!r} is constant over the training rows; take it off the list."
-            )
-        place = np.cumsum(varies) - 1
-        relevant = tuple(int(place[j]) for j in relevant)
-    x, x_test = data.x[:, varies], data.x_test[:, varies]
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    target_mean, target_scale = float(data.y.mean()), float(data.y.std())
-    return replace(
-        data,
-        x=(x - mean) / scale,
-        y=(data.y - target_mean) / target_scale,
-        x_test=(x_test - mean) / scale,
-        y_test=(data.y_test - target_mean) / target_scale,
-        relevant=relevant,
-        teacher=None,
-        names=None if data.names is None else tuple(np.asarray(names, dtype=object)[varies]),
-        standardisation=Standardisation(
-            tuple(mean.tolist()), tuple(scale.tolist()), target_mean, target_scale, tuple(constant)
-        ),
-    )
-
-
-def _varies(values: np.ndarray) -> np.ndarray:
-    return np.ptp(values, axis=0) > 1e-12 * np.abs(values).max(axis=0)
-
-
-def read_table(path: Path, target: str | None) -> dict:
-    """Inputs, target and input names of a ``.csv`` or ``.parquet`` file: arguments of ``Dataset.from_arrays``.
-
-    Raises
-    ------
-    ValueError
-        For a file that is no table, an unknown target, columns that are not numbers, and missing values.
-    """
-    table = _read(path)
+    table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     if table.empty:
         raise ValueError(f"data file {path.name!r} must have at least one row below its header.")
     if table.shape[1] < 2:
-        raise ValueError(f"data file {path.name!r} must have at least two columns: inputs and a target.")
+        raise ValueError(
+            f"data file {path.name!r} must have at least two columns, inputs and a target, with commas, "
+            "semicolons or tabs between them."
+        )
     table.columns = [str(name) for name in table]
     target = table.columns[-1] if target is None else target
     if target not in table:
@@ -147,22 +79,79 @@ def read_table(path: Path, target: str | None) -> dict:
             f"data file {path.name!r} has missing values (column and count: {counts}, of {len(table)} rows); "
             "remove or impute those rows first."
         )
+    table = table.astype(float)
+    _warn_of_leaks(table, target)
     inputs = table.drop(columns=target)
-    return {"x": inputs.to_numpy(float), "y": table[target].to_numpy(float), "names": tuple(inputs)}
+    return {"x": inputs.to_numpy(), "y": table[target].to_numpy(), "names": tuple(inputs)}
 
 
-def _read(path: Path) -> pd.DataFrame:
-    parquet = path.suffix == ".parquet"
-    if parquet and find_spec("pyarrow") is None:
+def _read_npz(path: Path, target: str | None) -> dict:
+    if target is not None:
+        raise ValueError(
+            "target names a column of a .csv or .parquet file; an .npz file holds its targets in the array y."
+        )
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {k: stored[k] for k in ("x", "y", "x_test", "y_test", "relevant") if k in stored}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+        raise ValueError(
+            f"data file {path.name!r} is not a readable .npz archive of number arrays; write it with numpy.savez."
+        ) from None
+    if not {"x", "y"} <= set(arrays):
+        raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
+    return arrays
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    if find_spec("pyarrow") is None:
         raise ValueError(
             "data file in the format .parquet needs pyarrow; install it with pip install pyarrow, or save a .csv."
         )
     try:
-        # ValueError covers pyarrow's own errors as well as those of the parser.
-        return pd.read_parquet(path, engine="pyarrow") if parquet else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".").replace(". ", ": ")
-        raise ValueError(f"data file {path.name!r} is not a readable table: {reason}.") from None
+        return pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:  # ValueError covers pyarrow's own errors
+        raise _unreadable(path, error) from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in islice(file, _SAMPLED) if line.strip()]
+        split = {mark: list(csv.reader(lines, delimiter=mark)) for mark in ",;\t"}
+        separator, rows = max(split.items(), key=lambda item: len(item[1][0]))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+    except IndexError:
+        raise _unreadable(path, "it is empty") from None
+    header, fields = rows[0], [field.strip() for row in rows[1:] for field in row]
+    if all(map(_is_number, header)) and header != [str(j) for j in range(len(header))]:
+        raise ValueError(
+            f"data file {path.name!r} must have a header, but its first line holds the numbers "
+            f"{_listed(header)}; put a line with the names of the columns above it."
+        )
+    if len(rows) > 1 and len(rows[1]) > len(header):
+        raise ValueError(
+            f"data file {path.name!r} has {len(rows[1])} fields in its first row but {len(header)} names in its "
+            "header; name every column."
+        )
+    decimal_comma = separator != "," and any(re.fullmatch(r"[+-]?\d+,\d+", f) for f in fields)
+    if decimal_comma and any(re.fullmatch(r"[+-]?\d+\.\d+", f) for f in fields):
+        raise ValueError(
+            f"data file {path.name!r} has decimal commas and decimal points; write all numbers in one way."
+        )
+    try:
+        return pd.read_csv(path, sep=separator, decimal="," if decimal_comma else ".", encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError covers the parser's own errors
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error) -> ValueError:
+    reason = " ".join(str(error).split()).rstrip(".").replace(". ", ": ")
+    return ValueError(f"data file {path.name!r} is not a readable table: {reason}.")
+
+
+def _is_number(field: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?\s*", field, re.IGNORECASE) is not None
 
 
 def _check_numeric(table: pd.DataFrame, target: str) -> None:
@@ -170,12 +159,29 @@ def _check_numeric(table: pd.DataFrame, target: str) -> None:
     text = [name for name in table if not real[name] or pd.api.types.is_complex_dtype(table[name])]
     if not text:
         return
-    noun, verb = ("column", "is") if len(text) == 1 else ("columns", "are")
+    column = table[text[0]]
+    bad = column[pd.to_numeric(column.astype(str), errors="coerce").isna() & column.notna()]
+    row, value = (1, "nothing") if bad.empty else (table.index.get_loc(bad.index[0]) + 1, str(bad.iloc[0]))
+    remedy = "one-hot encode such inputs first (pandas.get_dummies), or leave them out"
     if text == [target]:
         remedy = "code its classes as numbers, two of them as -1 and 1"
-    else:
-        remedy = "one-hot encode such inputs first (pandas.get_dummies), or leave them out"
-    raise ValueError(f"{noun} {_listed([repr(name) for name in text])} {verb} not numeric; {remedy}.")
+    known = [said for pattern, said in _REMEDIES if re.fullmatch(pattern, value.strip(), re.IGNORECASE)]
+    noun, verb = ("column", "is") if len(text) == 1 else ("columns", "are")
+    raise ValueError(
+        f"{noun} {_listed([repr(name) for name in text])} {verb} not numeric, row {row} of {text[0]!r} "
+        f"being {value[:30]!r}; {known[0] if known else remedy}."
+    )
+
+
+def _warn_of_leaks(table: pd.DataFrame, target: str) -> None:
+    for name in table.columns.drop(target):
+        if np.array_equal(table[name], table[target]):
+            found = f"repeats the target {target!r}"
+        elif len(table) >= _COUNTED and (np.diff(table[name]) == 1).all():
+            found = f"counts the rows, from {table[name].iloc[0]:g} to {table[name].iloc[-1]:g}"
+        else:
+            continue
+        warnings.warn(f"input {name!r} {found}; remove that column from the file.", stacklevel=5)
 
 
 def _listed(items: list[str]) -> str:

@@ -14,7 +14,7 @@ from models.dataset import Dataset, check_relevant
 
 
 class Teacher:
-    """A target y(x) on random inputs. Subclasses give `input_dim`, `relevant`, `inputs` and `__call__`."""
+    """A target y(x) on random inputs; a subclass has `input_dim`, `relevant`, `inputs`, `__call__`."""
 
     input_dim: int
     relevant: tuple[int, ...]
@@ -165,7 +165,7 @@ def hermite(order: int, u: ArrayLike) -> jax.Array:
 
 @dataclass(frozen=True)
 class SingleIndex(Teacher):
-    """Single-index teacher: x ~ Normal(0, I_d), y = He_p(u·x) with u = 1/√k on k coordinates, 0 elsewhere.
+    """Single index: x ~ Normal(0, I_d), y = He_p(u·x), u = 1/√k on k coordinates, 0 elsewhere.
 
     Parameters
     ----------

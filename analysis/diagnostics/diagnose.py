@@ -124,6 +124,8 @@ def functions_of(tree: xr.DataTree) -> xr.Dataset:
             picked["log_density"] = stats[name].astype(float)
     if "rho" in tree["posterior"]:
         log_rho = np.log(tree["posterior"].rho.astype(float))
+        if "neuron" in log_rho.dims:  # a precision for every weight: neurons have no order
+            log_rho = log_rho.mean("neuron")
         picked |= {f"log_rho[{j}]": log_rho.isel(input=j, drop=True) for j in range(log_rho.sizes["input"])}
     return xr.Dataset(picked)
 

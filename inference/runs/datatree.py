@@ -41,8 +41,8 @@ def build_tree(
         What was declared, and the data it was conditioned on.
     posterior
         Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron),
-        further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` (the
-        standardised weights of a non-centred prior) are left out, since ``w`` determines them.
+        further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` and ``rho`` (the
+        standardised weights of a non-centred prior) are left out, since the others determine them.
     scheme
         Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory,
         such as nngp.
@@ -75,7 +75,9 @@ def build_tree(
         settings, network (JSON), seed, versions, wall_time_s, gradient_evaluations, created_at.
     """
     posterior = {
-        k: np.asarray(v) for k, v in posterior.items() if k == "w" or np.shape(v)[2:] != _weights(network)
+        k: np.asarray(v)
+        for k, v in posterior.items()
+        if k in ("w", "rho") or np.shape(v)[2:] != _weights(network)
     }
     values = dict(observe(network, data, posterior) if observed is None else observed)
     groups = {

@@ -1,11 +1,7 @@
-"""Evidence lower bounds: with ARD's Gamma precisions integrated out exactly, and with a tempered likelihood."""
+"""The evidence lower bound with ARD's Gamma precisions integrated out exactly."""
 
-import copy
-
-import jax
 from numpyro.handlers import substitute
 from numpyro.infer import TraceMeanField_ELBO
-from numpyro.infer.elbo import ELBO
 
 from models import ARD, TwoLayerNetwork
 from models.priors import expected_log_precision_gap, has_weights_of
@@ -14,18 +10,19 @@ from models.priors import expected_log_precision_gap, has_weights_of
 class ConjugateARDELBO(TraceMeanField_ELBO):
     """Evidence lower bound of :class:`inference.MeanFieldARDGuide`, exact in the precisions ρ.
 
-    NumPyro's ``TraceMeanField_ELBO`` draws ρ ~ q(ρ) and so estimates E_q(ρ)[KL(q(w) ‖ p(w|ρ))] by Monte Carlo.
-    That expectation has a closed form: with q(ρ_j) = Gamma(a, b_j) and
+    NumPyro's ``TraceMeanField_ELBO`` draws ρ ~ q(ρ) and so estimates E_q(ρ)[KL(q(w) ‖ p(w|ρ))] by
+    Monte Carlo. That expectation has a closed form: with q(ρ_j) = Gamma(a, b_j) and
 
         log p(w_ij|ρ_j) = ½ log ρ_j - ½ ρ_j w_ij² - ½ log 2π
 
-    the average over ρ_j replaces ρ_j by ρ̄_j = a/b_j in the second term, and log ρ_j by ψ(a) - log b_j in the
-    first, which is log ρ̄_j less the gap log a - ψ(a). Hence
+    the average over ρ_j replaces ρ_j by ρ̄_j = a/b_j in the second term, and log ρ_j by ψ(a) - log
+    b_j in the first, which is log ρ̄_j less the gap log a - ψ(a). Hence
 
-        E_q(ρ)[KL(q(w) ‖ p(w|ρ))] = KL(q(w) ‖ p(w|ρ̄)) + (N d/2) (log a - ψ(a)),        a = α0 + N/2,
+        E_q(ρ)[KL(q(w) ‖ p(w|ρ))] = KL(q(w) ‖ p(w|ρ̄)) + (N d/2) (log a - ψ(a)),    a = α0 + N/2,
 
-    where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are NumPyro's analytic
-    ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is all that is left to Monte Carlo.
+    where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are
+    NumPyro's analytic ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is
+    all that is left to Monte Carlo.
 
     Parameters
     ----------
@@ -49,7 +46,7 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
     >>> svi = SVI(guide.model, guide, numpyro.optim.Adam(0.01), ConjugateARDELBO())
     >>> result = svi.run(jax.random.key(1), 10, data.x, data.y, progress_bar=False)
     >>> sorted(result.params)
-    ['a_loc', 'a_scale', 'w_loc', 'w_scale']
+    ['a_auto_loc', 'a_auto_scale', 'w_auto_loc', 'w_auto_scale']
     """
 
     def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):
@@ -64,54 +61,6 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
             result["loss"] += constant
         else:
             result["loss"]["w"] += constant
-        return result
-
-
-class TemperedELBO(ELBO):
-    """The bound with the likelihood raised to a power, β E_q[log p(y|θ)] - KL(q ‖ prior).
-
-    It is the bound of the model prior · likelihood^β, up to its normalising constant: for a network, whose likelihood
-    is Normal(f, κ√P), that of κ/√β. Rising β from a small value anneals a fit (Rose, Gurewitz and Fox 1990;
-    Mandt and others, *Variational tempering*, arXiv:1411.1810).
-
-    Parameters
-    ----------
-    elbo
-        A ``numpyro.infer.TraceMeanField_ELBO``.
-    power
-        β, a number or a traced array.
-    observed
-        Names of the observed sites.
-
-    Examples
-    --------
-    >>> import jax
-    >>> from numpyro.infer import SVI, TraceMeanField_ELBO
-    >>> import numpyro
-    >>> from models import SparseParity, TwoLayerNetwork
-    >>> from inference import MeanFieldGuide
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
-    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
-    >>> guide = MeanFieldGuide(network)
-    >>> svi = SVI(network, guide, numpyro.optim.Adam(0.01), TemperedELBO(TraceMeanField_ELBO(), 0.5))
-    >>> result = svi.run(jax.random.key(1), 5, data.x, data.y, progress_bar=False)
-    >>> result.losses.shape
-    (5,)
-    """
-
-    def __init__(
-        self, elbo: TraceMeanField_ELBO, power: float | jax.Array, observed: tuple[str, ...] = ("y",)
-    ):
-        self._by_site = copy.copy(elbo)
-        self._by_site.sum_sites = False
-        self._power, self._observed = power, observed
-        super().__init__(elbo.num_particles, elbo.vectorize_particles)
-
-    def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):
-        """Negative tempered bound."""
-        result = self._by_site.loss_with_mutable_state(rng_key, param_map, model, guide, *args, **kwargs)
-        terms = result["loss"]
-        result["loss"] = sum(v * (self._power if n in self._observed else 1.0) for n, v in terms.items())
         return result
 
 

@@ -36,7 +36,6 @@ def fit(
     num_draws: int = 1000,
     subsample_size: int | None = None,
     start: str = "prior",
-    anneal: float = 0.0,
     combine: str = "best",
     progress: bool | ProgressCallback | None = None,
 ) -> xr.DataTree:
@@ -46,26 +45,27 @@ def fit(
 
         ELBO(q) = E_q[log p(y, θ) - log q(θ)] = log p(y) - KL(q ‖ p(θ|y)) ≤ log p(y)
 
-    from every restart's own draw of the prior. The decaying step averages the Monte-Carlo noise of the gradients
-    out, so that the end is the optimum and not a cloud around it. The bound is not convex: restarts end in
-    different solutions, and all their bounds are reported. The restart with the largest final bound is kept, or
-    all of them are, as the mixture
+    from every restart's own draw of the prior. The decaying step averages the Monte-Carlo noise of
+    the gradients out, so that the end is the optimum and not a cloud around it. The bound is not
+    convex: restarts end in different solutions, and all their bounds are reported. The restart with
+    the largest final bound is kept, or all of them are, as the mixture
 
         q = Σ_r w_r q_r,      w_r = exp(ELBO_r)/Σ_s exp(ELBO_s)
 
-    Where the components do not overlap, these weights are exactly those that maximise the bound of the mixture, and
-    that bound is log Σ_r exp(ELBO_r), at most log R more than the best one's. Where they overlap, the weights are
-    a choice, and the gain is smaller. Draws and log q are those of the mixture exactly. What no weighting knows is
-    for how many equivalent modes the one stands in which a restart has ended; and bounds that differ by more than
-    a few nats, as those of restarts mostly do, leave one component with all the weight.
+    Where the components do not overlap, these weights are exactly those that maximise the bound of
+    the mixture, and that bound is log Σ_r exp(ELBO_r), at most log R more than the best one's.
+    Where they overlap, the weights are a choice, and the gain is smaller. Draws and log q are those
+    of the mixture exactly. What no weighting knows is for how many equivalent modes the one stands
+    in which a restart has ended; and bounds that differ by more than a few nats, as those of
+    restarts mostly do, leave one component with all the weight.
 
     Parameters
     ----------
     network, data
         What to approximate.
     guide
-        A :class:`inference.MeanFieldGuide` or one of its subclasses, such as :class:`inference.CollapsedGuide`; it
-        is bound to `network`.
+        A :class:`inference.MeanFieldGuide` or one of its subclasses, such as
+        :class:`inference.CollapsedGuide`; it is bound to `network`.
     key
         A ``jax.random.key``; the same key gives the same result.
     num_steps
@@ -79,13 +79,11 @@ def fit(
     num_draws
         Networks to draw from the guide, a multiple of 4; laid out as 4 chains.
     subsample_size
-        Minibatch size behind each gradient; all data by default. The final bound always uses all data.
+        Minibatch size behind each gradient; all data by default. The final bound always uses all
+        data.
     start
-        Where the locations of the guide start: ``"prior"``, or ``"aligned"`` with the relevant inputs, which the
-        data then have to know; see :func:`inference.starts.start_params`.
-    anneal
-        Share in [0, 1) of the steps over which the likelihood's power rises geometrically from 1/100 to 1, that
-        is κ falls from ten times its value, see :class:`inference.variational.elbo.TemperedELBO`; 0 for no annealing.
+        Where the locations of the guide start: ``"prior"``, or ``"aligned"`` with the relevant
+        inputs, which the data then have to know; see :func:`inference.starts.start_params`.
     combine
         ``"best"`` or ``"mixture"``.
     progress
@@ -94,17 +92,19 @@ def fit(
     Returns
     -------
     xarray.DataTree
-        The schema of :func:`inference.runs.datatree.build_tree` with, in ``sample_stats``, ``log_p`` = log p(y, θ) and
-        ``log_q`` = log q(θ) of each draw, densities of the same variables (importance ratios for PSIS); a group
-        ``restarts`` with ``elbo``, ``elbo_se`` and ``weight`` (restart), and the mean bound ``elbo_history``
-        (restart, step) over the steps up to each ``step``; and the attributes ``elbo``, ``elbo_se``, those of the
-        best restart or, by Monte Carlo over the draws, of the mixture, and ``best_restart``. A mixture has also
+        The schema of :func:`inference.runs.datatree.build_tree` with, in ``sample_stats``,
+        ``log_p`` = log p(y, θ) and ``log_q`` = log q(θ) of each draw, densities of the same
+        variables (importance ratios for PSIS); a group ``restarts`` with ``elbo``, ``elbo_se`` and
+        ``weight`` (restart), and the mean bound ``elbo_history`` (restart, step) over the steps up
+        to each ``step``; and the attributes ``elbo``, ``elbo_se``, those of the best restart or, by
+        Monte Carlo over the draws, of the mixture, and ``best_restart``. A mixture has also
         ``component``, the restart of each draw, in ``sample_stats``.
 
     Raises
     ------
     ValueError
-        For arguments out of range; where the bound is not finite in any restart, naming the learning rate.
+        For arguments out of range; where the bound is not finite in any restart, naming the
+        learning rate.
 
     Examples
     --------
@@ -117,15 +117,38 @@ def fit(
     >>> tree["posterior/w"].dims
     ('chain', 'draw', 'neuron', 'input')
     """
-    _check_arguments(
-        network, data, guide, num_steps, num_restarts, num_particles, learning_rate, num_draws, subsample_size
-    )
-    _check_choices(data, start, anneal, combine)
     started = time.perf_counter()
+    check_problem(network, data)
+    if not isinstance(guide, MeanFieldGuide):
+        raise ValueError(
+            "guide must be an instance such as MeanFieldGuide() or CollapsedGuide(), "
+            f"got {guide if isinstance(guide, type) else type(guide).__name__}."
+        )
+    checks.whole("num_steps", num_steps, 1)
+    checks.whole("num_restarts", num_restarts, 1)
+    checks.whole("num_particles", num_particles, 1)
+    checks.positive("learning_rate", learning_rate)
+    checks.whole("num_draws", num_draws, _CHAINS)
+    if num_draws % _CHAINS:
+        raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
+    if subsample_size is not None:
+        checks.whole("subsample_size", subsample_size, 1)
+        if subsample_size > data.num_data:
+            raise ValueError(
+                f"subsample_size must not exceed the {data.num_data} training points, got {subsample_size}."
+            )
+    checks.one_of("start", start, STARTS)
+    checks.one_of("combine", combine, COMBINATIONS)
     guide = guide.bind(network)
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     key_fit, key_bound, key_draw = jax.random.split(key, 3)
 
+    # A prior draw is where the guide starts by itself.
+    locations = None
+    if start == "aligned":
+        key_start = jax.random.fold_in(key_fit, num_restarts)
+        values = start_params(guide.model, data, key_start, num_restarts, start)
+        locations = {f"{name}_auto_loc": value for name, value in values.items()}
     with progress_callback(progress, guide.scheme) as report:
         optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
         svi = SVI(guide.model, guide, optimiser, guide.elbo(num_particles))
@@ -136,10 +159,7 @@ def fit(
             y,
             subsample_size=subsample_size,
             num_steps=num_steps,
-            anneal=anneal,
-            init_params=_locations(
-                guide, data, jax.random.fold_in(key_fit, num_restarts), num_restarts, start
-            ),
+            init_params=locations,
             report=report,
         )
     elbo, elbo_se = final_bounds(guide, params, jax.random.split(key_bound, _BOUND_DRAWS), x, y)
@@ -183,7 +203,6 @@ def fit(
             "learning_rate": learning_rate,
             "subsample_size": subsample_size,
             "start": start,
-            "anneal": anneal,
             "combine": combine,
         },
         seed=key,
@@ -206,7 +225,7 @@ def fit(
 
 
 def combination_weights(elbo: np.ndarray, combine: str) -> np.ndarray:
-    """Weights w_r of the restarts with these bounds: all on the best, or in proportion to exp(ELBO_r).
+    """Weights w_r of the restarts: all on the best, or in proportion to exp(ELBO_r).
 
     Examples
     --------
@@ -220,48 +239,3 @@ def combination_weights(elbo: np.ndarray, combine: str) -> np.ndarray:
         return (np.arange(len(elbo)) == np.argmax(finite)).astype(float)
     weights = np.exp(finite - finite.max())
     return weights / weights.sum()
-
-
-def _locations(guide, data, key, num_restarts, start) -> dict | None:
-    """Initial locations of the guide from an aligned start; None for those of the guide itself, a prior draw."""
-    if start == "prior":
-        return None
-    values = start_params(guide.model, data, key, num_restarts, start)
-    return {
-        f"{name}_loc": value for name, value in values.items()
-    }  # a factor without a location ignores its own
-
-
-def _check_choices(data, start, anneal, combine):
-    checks.one_of("start", start, STARTS)
-    if start == "aligned" and data.relevant is None:
-        raise ValueError(
-            "start='aligned' needs data.relevant; name the relevant inputs or use start='prior'."
-        )
-    if not 0 <= anneal < 1:
-        raise ValueError(f"anneal must be a share of the steps in [0, 1), got {anneal!r}.")
-    checks.one_of("combine", combine, COMBINATIONS)
-
-
-def _check_arguments(
-    network, data, guide, num_steps, num_restarts, num_particles, learning_rate, num_draws, subsample_size
-):
-    check_problem(network, data)
-    if not isinstance(guide, MeanFieldGuide):
-        raise ValueError(
-            "guide must be an instance such as MeanFieldGuide() or CollapsedGuide(), "
-            f"got {guide if isinstance(guide, type) else type(guide).__name__}."
-        )
-    checks.whole("num_steps", num_steps, 1)
-    checks.whole("num_restarts", num_restarts, 1)
-    checks.whole("num_particles", num_particles, 1)
-    checks.positive("learning_rate", learning_rate)
-    checks.whole("num_draws", num_draws, _CHAINS)
-    if num_draws % _CHAINS:
-        raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
-    if subsample_size is not None:
-        checks.whole("subsample_size", subsample_size, 1)
-        if subsample_size > data.num_data:
-            raise ValueError(
-                f"subsample_size must not exceed the {data.num_data} training points, got {subsample_size}."
-            )

@@ -1,46 +1,48 @@
 """Mean-field guides: factorised approximations of a posterior for stochastic variational inference."""
 
 import copy
-from contextlib import ExitStack
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.distributions import constraints
 from numpyro.distributions.transforms import biject_to
-from numpyro.handlers import seed, substitute, trace
-from numpyro.infer import TraceMeanField_ELBO
+from numpyro.distributions.util import periodic_repeat
+from numpyro.handlers import block, seed, trace
+from numpyro.infer import TraceMeanField_ELBO, init_to_sample
+from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.util import constrain_fn
+from scipy import stats
 
-from inference.tracing import TRACE_LOCK
 from inference.variational.elbo import ConjugateARDELBO
-from inference.variational.latent_sites import LatentSites
 from models import ARD, TwoLayerNetwork, checks
 from models.priors import has_weights_of
 
-_BATCH = 8  # draws completed at once by sample_posterior: bounds its memory
 
-
-class MeanFieldGuide:
+class MeanFieldGuide(AutoNormal):
     """Factorised Normal approximation of any NumPyro model's posterior.
 
-        q(θ) = Π_sites Π_elements Normal(u; loc, scale²),        u = the site's value in unconstrained space
+        q(θ) = Π_sites Π_elements Normal(u; loc, scale²),        u = the site in unconstrained space
 
-    A site on the real line gets a plain ``Normal``, so that ``TraceMeanField_ELBO`` uses the analytic KL against
-    a Normal prior; a constrained site gets the Normal pushed through ``biject_to(support)``. Every latent site
-    counts, whatever its name, so that a user's own prior needs nothing further.
+    This is NumPyro's ``AutoNormal`` that starts from a draw of the prior and can be bound to a
+    model later: a site on the real line gets a plain ``Normal``, so that ``TraceMeanField_ELBO``
+    uses the analytic KL against a Normal prior; a constrained site gets the Normal pushed through
+    ``biject_to(support)``. Every latent site counts, whatever its name, so that a user's own prior
+    needs nothing further.
 
-    Source: Kucukelbir and others, *Automatic differentiation variational inference*, arXiv:1603.00788.
+    Source: Kucukelbir and others, *Automatic differentiation variational inference*,
+    arXiv:1603.00788.
 
     Parameters
     ----------
     model
         Python callable containing NumPyro primitives; without one, :meth:`bind` supplies it later.
     init_scale
-        Initial scale > 0 of every factor, in unconstrained units. Locations start from a draw of the prior.
-        At 0.1 the guide finds the feature-learning solutions of a two-layer network where the bound prefers them;
-        at 1 the noise of the start drowns the signal and it stays at the prior.
+        Initial scale > 0 of every factor, in unconstrained units. At 0.1 the guide finds the
+        feature-learning solutions of a two-layer network where the bound prefers them; at 1 the
+        noise of the start drowns the signal and it stays at the prior.
 
     Raises
     ------
@@ -49,9 +51,12 @@ class MeanFieldGuide:
 
     Notes
     -----
-    Each latent site ``name`` has the parameters ``name_loc`` and ``name_scale``, of the shape of the site's
-    unconstrained value. The latent sites are those of the first call: later ones may leave out the observations
-    (``Predictive``). A plate with a ``subsample_size`` is entered only where a latent site lies in it.
+    Each latent site ``name`` has the parameters ``name_auto_loc`` and ``name_auto_scale``, of the
+    shape of the site's unconstrained value. The latent sites are those of the first call: later
+    ones may leave out the observations (``Predictive``). ``median(params)``, ``quantiles(params,
+    quantiles)`` and ``sample_posterior(rng_key, params, sample_shape=())`` are NumPyro's, with the
+    values of deterministic sites (``w`` of a non-centred prior) beside those of the latent ones. Of
+    a model that is no :class:`models.TwoLayerNetwork` they need a first call outside ``jax.jit``.
 
     Examples
     --------
@@ -65,8 +70,8 @@ class MeanFieldGuide:
     >>> svi = SVI(network, guide, numpyro.optim.Adam(0.01), TraceMeanField_ELBO())
     >>> params = svi.run(jax.random.key(1), 10, data.x, data.y, progress_bar=False).params
     >>> sorted(params)
-    ['a_loc', 'a_scale', 'w_loc', 'w_scale']
-    >>> guide.sample_posterior(jax.random.key(2), params, 5)["w"].shape
+    ['a_auto_loc', 'a_auto_scale', 'w_auto_loc', 'w_auto_scale']
+    >>> guide.sample_posterior(jax.random.key(2), params, sample_shape=(5,))["w"].shape
     (5, 8, 6)
     """
 
@@ -75,12 +80,8 @@ class MeanFieldGuide:
     def __init__(self, model=None, init_scale: float = 0.1):
         checks.positive("init_scale", init_scale)
         self.init_scale = init_scale
+        super().__init__(None, init_loc_fn=init_to_sample, init_scale=init_scale)
         self._bind(model)
-
-    @property
-    def model(self):
-        """The model that the guide approximates; the one to pass to ``SVI``."""
-        return self._model
 
     def bind(self, model) -> "MeanFieldGuide":
         """A copy of this guide for `model`."""
@@ -93,96 +94,70 @@ class MeanFieldGuide:
         return TraceMeanField_ELBO(num_particles=num_particles)
 
     def complete(self, key: jax.Array, params: dict, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        """Sites that `params`, a draw of the guide and of the model's deterministic sites, lacks; none here."""
+        """Sites that a draw of the guide and of the model's deterministic sites lacks; none here."""
         return {}
 
     def settings(self) -> dict:
         """JSON-able settings of the guide."""
         return {"guide": type(self).__name__, "init_scale": float(self.init_scale)}
 
-    def __call__(self, *args, **kwargs) -> dict[str, jax.Array]:
-        """Sample statements of all latent sites, for the arguments of the model; returns their values."""
-        latent = self._latent_sites(args, kwargs)
-        values, plates = {}, {}
-        for name in latent.sites:
-            with ExitStack() as stack:
-                for frame in latent.subsampled_plates(name):
-                    if frame.name not in plates:
-                        plates[frame.name] = numpyro.plate(
-                            frame.name, latent.plate_sizes[frame.name], frame.size, frame.dim
-                        )
-                    stack.enter_context(plates[frame.name])
-                values[name] = numpyro.sample(name, self._factor(name, latent))
-        return values
-
-    def sample_posterior(
-        self, rng_key, params: dict, num_draws: int, *args, **kwargs
-    ) -> dict[str, jax.Array]:
-        """`num_draws` independent draws from the guide with the fitted `params` (those of ``SVI.get_params``).
-
-        The further arguments are the model's; a :class:`models.TwoLayerNetwork` needs none. Returns constrained
-        values of latent sites and of deterministic ones (such as ``w`` of a non-centred prior), each with leading
-        dimension `num_draws`.
-        """
-        checks.whole("num_draws", num_draws, 1)
-        if not args and not kwargs and isinstance(self.model, TwoLayerNetwork):
-            args = (jnp.zeros((1, self.model.input_dim)),)
-
-        def draw(key):
-            key_guide, key_model = jax.random.split(key)
-            latent = seed(substitute(self, data=params), key_guide)(*args, **kwargs)
-            completed = trace(seed(substitute(self.model, data=latent), key_model)).get_trace(*args, **kwargs)
-            return latent | {n: s["value"] for n, s in completed.items() if s["type"] == "deterministic"}
-
-        keys = jax.random.split(rng_key, num_draws)
-        with TRACE_LOCK:
-            return jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_BATCH))(keys)
-
     def _bind(self, model):
         if model is not None and not callable(model):
             raise ValueError(f"model must be a NumPyro model, got {type(model).__name__}.")
-        self._model = model
-        self._latent_names = None
+        self.model = model
+        self.prototype_trace = None
 
-    def _latent_sites(self, args, kwargs) -> LatentSites:
-        if self._model is None:
+    def _setup_prototype(self, *args, **kwargs):
+        """What ``AutoNormal`` knows of the model, from one draw of the prior.
+
+        NumPyro's own looks for a draw at which the density has a gradient, whose compilation takes
+        longer than many a fit; and it takes no plate that is counted by one of NumPy's integers.
+        """
+        if self.model is None:
             raise ValueError(f"{type(self).__name__} has no model; pass one to it or use guide.bind(model).")
-        latent = LatentSites(self._model, args, kwargs, self._latent_names)
-        for name, site in latent.sites.items():
+        key = numpyro.prng_key()
+        with block():  # hidden from the handlers of whoever calls the guide
+            sites = trace(seed(self.model, key)).get_trace(*args, **kwargs)
+        sizes = {name: int(site["args"][0]) for name, site in sites.items() if site["type"] == "plate"}
+        self.prototype_trace = {
+            n: s for n, s in sites.items() if s["type"] == "sample" and not s["is_observed"]
+        }
+        self._prototype_frame_full_sizes, self._prototype_frames = sizes, {}
+        self._init_locs, self._event_dims = {}, {}
+        for name, site in self.prototype_trace.items():
             if site["fn"].support.is_discrete:
                 raise ValueError(
                     f"{type(self).__name__} covers continuous sites, and site {name!r} is discrete; "
                     "sum it out of the model first."
                 )
-        self._latent_names = frozenset(latent.sites)
-        return latent
+            transform = biject_to(site["fn"].support)
+            loc, event_dim = transform.inv(site["value"]), transform.domain.event_dim
+            for frame in site["cond_indep_stack"]:
+                self._prototype_frames[frame.name] = frame
+                if frame.size != sizes[frame.name]:  # a minibatch: spread over the whole of the plate
+                    loc = periodic_repeat(loc, sizes[frame.name], frame.dim - event_dim)
+            self._init_locs[name], self._event_dims[name] = loc, event_dim
+        if isinstance(self.model, TwoLayerNetwork):
+            # No site depends on the inputs, and those of a first call under jit are gone
+            # afterwards.
+            args, kwargs = (np.zeros((1, self.model.input_dim)),), {}
+        self._arguments = args, kwargs
 
-    def _factor(self, name: str, latent: LatentSites) -> dist.Distribution:
-        """q of one site; its parameters span the whole of every plate."""
-        support = latent.sites[name]["fn"].support
-        transform = biject_to(support)
-        event_dim = transform.domain.event_dim
-        loc = numpyro.param(f"{name}_loc", lambda _: latent.start(name), event_dim=event_dim)
-        scale = numpyro.param(
-            f"{name}_scale",
-            lambda _: jnp.full_like(latent.start(name), self.init_scale),
-            constraint=constraints.positive,
-            event_dim=event_dim,
-        )
-        normal = dist.Normal(loc, scale).to_event(event_dim)
-        base = support.base_constraint if isinstance(support, constraints.independent) else support
-        return normal if base is constraints.real else dist.TransformedDistribution(normal, transform)
+    def _postprocess_fn(self, unconstrained: dict) -> dict:
+        model = seed(self.model, 0)  # for the sites of the data
+        return constrain_fn(model, *self._arguments, unconstrained, return_deterministic=True)
 
 
 class MeanFieldARDGuide(MeanFieldGuide):
-    """Factorised approximation of a two-layer network with the ARD prior, conjugate in the precisions.
+    """Mean-field guide of a network with the ARD prior, conjugate in the precisions.
 
-        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; ...) · Π_j Gamma(ρ_j; α0 + N/2, b_j)
+        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; …) · Π_j Gamma(ρ_j; α0 + N/2, b_j)
         b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
 
-    The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`. It needs the centred
-    parametrisation, so :attr:`model` is the network with ``ARD(centered=True)``, whichever was given:
-    ``SVI(guide.model, guide, ...)``. With :class:`inference.variational.elbo.ConjugateARDELBO` ρ adds no Monte-Carlo noise.
+    The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`, and has no
+    parameter of its own. It needs the centred parametrisation, so :attr:`model` is the network with
+    ``ARD(centered=True)``, whichever was given: ``SVI(guide.model, guide, ...)``. With
+    :class:`inference.variational.elbo.ConjugateARDELBO` ρ adds no Monte-Carlo noise.
 
     Source: Bishop, *Pattern Recognition and Machine Learning* (2006), section 10.3.
 
@@ -192,14 +167,11 @@ class MeanFieldARDGuide(MeanFieldGuide):
         A :class:`models.TwoLayerNetwork` with an :class:`models.ARD` prior.
     init_scale
         As for :class:`MeanFieldGuide`.
-    rate
-        ``"closed-form"``: b_j as above, no parameter. ``"learned"``: b_j is the parameter ``rho_rate`` (d,),
-        which the bound drives to the same value.
 
     Raises
     ------
     ValueError
-        For a model that is not a network with the ARD prior, for an unknown `rate`.
+        For a model that is not a network with the ARD prior.
 
     Examples
     --------
@@ -212,18 +184,58 @@ class MeanFieldARDGuide(MeanFieldGuide):
 
     scheme = "mf-ard-guide"
 
-    def __init__(self, model=None, init_scale: float = 0.1, rate: str = "closed-form"):
-        checks.one_of("rate", rate, ("closed-form", "learned"))
-        self.rate = rate
-        super().__init__(model, init_scale)
-
     def elbo(self, num_particles: int = 1) -> ConjugateARDELBO:
         """The bound with ρ integrated out exactly."""
         return ConjugateARDELBO(num_particles=num_particles)
 
-    def settings(self) -> dict:
-        """JSON-able settings of the guide."""
-        return {**super().settings(), "rate": self.rate}
+    def __call__(self, *args, **kwargs) -> dict[str, jax.Array]:
+        """Sample statements of ρ, w, a (and b); returns their values."""
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        # q(w) before its turn: ρ has to come first, as in the model.
+        loc = self._init_locs["w"]
+        scale = jnp.full(jnp.shape(loc), self.init_scale)
+        weights = dist.Normal(
+            numpyro.param("w_auto_loc", loc),
+            numpyro.param("w_auto_scale", scale, constraint=self.scale_constraint),
+        )
+        rho = numpyro.sample("rho", self.precision_factor(weights))
+        return {"rho": rho} | super().__call__(*args, **kwargs)
+
+    def precision_factor(self, weights: dist.Distribution) -> dist.Gamma:
+        """q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]), the optimum given q(w) = `weights`."""
+        prior, network = self.model.prior, self.model
+        rate = prior.rate_for(network.input_dim)
+        rate += 0.5 * (weights.mean**2 + weights.variance).sum(axis=-2)
+        return dist.Gamma(prior.shape + network.width / 2, rate)
+
+    def sample_posterior(self, rng_key, params, *args, sample_shape=(), **kwargs) -> dict[str, jax.Array]:
+        """Independent draws of every site, as of :class:`MeanFieldGuide`."""
+        key_rho, key_rest = jax.random.split(rng_key)
+        draws = super().sample_posterior(key_rest, params, *args, sample_shape=sample_shape, **kwargs)
+        return draws | {"rho": self._fitted_precisions(params).sample(key_rho, sample_shape)}
+
+    def median(self, params) -> dict[str, jax.Array]:
+        """The median of every site."""
+        return super().median(params) | {"rho": self._precision_quantiles(params, [0.5])[0]}
+
+    def quantiles(self, params, quantiles) -> dict[str, jax.Array]:
+        """Quantiles of every site, those of `quantiles` leading."""
+        return super().quantiles(params, quantiles) | {"rho": self._precision_quantiles(params, quantiles)}
+
+    def _fitted_precisions(self, params) -> dist.Gamma:
+        return self.precision_factor(dist.Normal(params["w_auto_loc"], params["w_auto_scale"]))
+
+    def _precision_quantiles(self, params, quantiles) -> jax.Array:
+        factor = self._fitted_precisions(params)
+        # NumPyro's Gamma has no quantile function.
+        return jnp.asarray(
+            stats.gamma.ppf(np.reshape(quantiles, (-1, 1)), factor.concentration, scale=1 / factor.rate)
+        )
+
+    def _setup_prototype(self, *args, **kwargs):
+        super()._setup_prototype(*args, **kwargs)
+        del self.prototype_trace["rho"], self._init_locs["rho"]  # it has the Gamma factor
 
     def _bind(self, model):
         if model is not None:
@@ -235,24 +247,3 @@ class MeanFieldARDGuide(MeanFieldGuide):
                 )
             model = replace(model, prior=replace(model.prior, centered=True))
         super()._bind(model)
-
-    def __call__(self, *args, **kwargs) -> dict[str, jax.Array]:
-        """Sample statements of ρ, w, a (and b), for the arguments of the network; returns their values."""
-        latent = self._latent_sites(args, kwargs)
-        factors = {name: self._factor(name, latent) for name in latent.sites if name != "rho"}
-        factors["rho"] = self._precision_factor(factors["w"])
-        return {name: numpyro.sample(name, factors[name]) for name in latent.sites}
-
-    def _precision_factor(self, weights: dist.Normal) -> dist.Gamma:
-        factor = precision_factor(self.model, weights)
-        if self.rate == "closed-form":
-            return factor
-        rate = numpyro.param("rho_rate", factor.rate, constraint=constraints.positive)
-        return dist.Gamma(factor.concentration, rate)
-
-
-def precision_factor(network: TwoLayerNetwork, weights: dist.Distribution) -> dist.Gamma:
-    """q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]), the exact coordinate optimum given q(w) = `weights`."""
-    shape, rate = network.prior.shape, network.prior.rate_for(network.input_dim)
-    second_moment = weights.mean**2 + weights.variance
-    return dist.Gamma(shape + network.width / 2, rate + 0.5 * second_moment.sum(axis=-2))

@@ -1,6 +1,5 @@
-"""All restarts of a guide side by side: their optimisation, their bounds, draws from the best or from a mixture."""
+"""All restarts of a guide side by side: their optimisation, bounds and draws."""
 
-import copy
 from itertools import pairwise
 
 import jax
@@ -12,38 +11,24 @@ from numpyro.infer import SVI
 from numpyro.infer.util import log_density
 
 from inference.tracing import TRACE_LOCK
-from inference.variational.elbo import TemperedELBO
 from inference.variational.guides import MeanFieldGuide
 
 # The run is reported, and its loss recorded, in at most so many pieces.
 _PIECES = 50
 # Draws evaluated at once: bounds the memory for hidden activations.
 _BATCH = 8
-# Power of the likelihood at the start of an annealed fit: κ ten times its value.
-_FIRST_POWER = 0.01
-
-
-def likelihood_power(step: jax.Array, num_steps: int, anneal: float) -> jax.Array:
-    """β_t of an annealed fit: from 1/100 to 1, geometrically, over the first share `anneal` of the steps.
-
-    Examples
-    --------
-    >>> [round(float(likelihood_power(t, 100, 0.5)), 3) for t in (0, 25, 50, 99)]
-    [0.01, 0.1, 1.0, 1.0]
-    """
-    return _FIRST_POWER ** (1.0 - jnp.minimum(step / (anneal * num_steps), 1.0))
 
 
 def optimise(
-    svi: SVI, keys, x, y, *, subsample_size, num_steps: int, anneal: float, init_params: dict | None, report
+    svi: SVI, keys, x, y, *, subsample_size, num_steps: int, init_params: dict | None, report
 ) -> tuple[dict, np.ndarray, np.ndarray]:
     """Ascend the bound from every key.
 
     Returns
     -------
     tuple
-        Parameters of all restarts (restart leading); steps (step,); and the mean bound since the previous one of
-        them (restart, step), with the likelihood's power at the time where the fit is annealed.
+        Parameters of all restarts (restart leading); steps (step,); and the mean bound since the
+        previous one of them (restart, step).
     """
 
     def init(keys, x, y, init_params):
@@ -51,26 +36,22 @@ def optimise(
             keys, init_params
         )
 
-    def advance(states, first, num, x, y):
-        def step(i, carry):
+    def advance(states, num, x, y):
+        def step(_, carry):
             states, total = carry
-            now = svi
-            if anneal:
-                now = copy.copy(svi)
-                now.loss = TemperedELBO(svi.loss, likelihood_power(first + i, num_steps, anneal))
-            states, loss = jax.vmap(lambda state: now.update(state, x, y, subsample_size))(states)
+            states, loss = jax.vmap(lambda state: svi.update(state, x, y, subsample_size))(states)
             return states, total - loss
 
         states, total = jax.lax.fori_loop(0, num, step, (states, jnp.zeros(len(keys), x.dtype)))
         return states, total / num
 
     states = compile_program(init, keys, x, y, init_params)(keys, x, y, init_params)
-    program = compile_program(advance, states, jnp.asarray(0), jnp.asarray(0), x, y)
+    program = compile_program(advance, states, jnp.asarray(0), x, y)
     steps = np.unique(np.linspace(0, num_steps, min(_PIECES, num_steps) + 1).round().astype(int))
     history = []
     report(0, num_steps, "")
     for start, stop in pairwise(steps.tolist()):
-        states, bound = program(states, jnp.asarray(start), jnp.asarray(stop - start), x, y)
+        states, bound = program(states, jnp.asarray(stop - start), x, y)
         history.append(np.asarray(bound))
         finite = history[-1][np.isfinite(history[-1])]
         report(stop, num_steps, f"best ELBO {finite.max():.1f}" if finite.size else "ELBO not finite")
@@ -92,7 +73,7 @@ def final_bounds(guide: MeanFieldGuide, params: dict, keys, x, y) -> tuple[np.nd
 
 
 def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys, x, y) -> tuple[dict, dict]:
-    """Independent draws from Σ_r w_r q_r: their sites, and their log densities under the model and the mixture.
+    """Independent draws from Σ_r w_r q_r, with their densities under model and mixture.
 
     Parameters
     ----------
@@ -108,13 +89,14 @@ def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys,
     Returns
     -------
     tuple of dict
-        Sites; and ``log_p`` (data included), ``log_q`` = log Σ_r w_r q_r, and ``component``, the r of each draw.
+        Sites; and ``log_p`` (data included), ``log_q`` = log Σ_r w_r q_r, and ``component``, the r
+        of each draw.
     """
     log_weights = jnp.log(jnp.asarray(weights, x.dtype))
 
     def draws(params, log_weights, keys, x, y):
         def one(key):
-            # ``seed`` splits the key; with JAX's default generator split(key)[i] is fold_in(key, i).
+            # ``seed`` splits the key; by JAX's default generator split(key)[i] is fold_in(key, i).
             key_component, key_rest = jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)
             component = jax.random.categorical(key_component, log_weights)
             chosen = jax.tree.map(lambda v: v[component], params)
@@ -134,7 +116,7 @@ def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys,
 
 
 def compile_program(function, *args):
-    """The program of `function` for `args`, traced under the lock that NumPyro's global handler stack needs."""
+    """The program of `function` for `args`, traced under the lock that NumPyro needs."""
     with TRACE_LOCK:
         lowered = jax.jit(function).lower(*args)
     return lowered.compile()

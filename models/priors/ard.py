@@ -14,7 +14,6 @@ from scipy.special import digamma
 from models import checks
 from models.priors.base import (
     ScaleMixture,
-    WeightPrior,
     check_flag,
     input_plate,
     neuron_plate,
@@ -22,8 +21,8 @@ from models.priors.base import (
 )
 
 
-class _GammaPrecisions:
-    """The hyperparameters that the forms of ARD share."""
+class _GammaPrecisions(ScaleMixture):
+    """What the forms of ARD share."""
 
     def __post_init__(self):
         checks.positive("shape", self.shape)
@@ -42,7 +41,7 @@ class _GammaPrecisions:
 
 
 @dataclass(frozen=True)
-class ARD(_GammaPrecisions, WeightPrior):
+class ARD(_GammaPrecisions):
     """Automatic relevance determination: one precision per input, shared by all neurons.
 
         ρ_j ~ Gamma(α0, β0),      w_ij | ρ ~ Normal(0, 1/ρ_j)
@@ -52,11 +51,12 @@ class ARD(_GammaPrecisions, WeightPrior):
     shape
         α0 > 0.
     rate
-        β0 > 0; None means α0 σ_w²/d, which makes the prior mean of ρ the isotropic precision d/σ_w².
+        β0 > 0; None means α0 σ_w²/d, which makes the prior mean of ρ the isotropic precision
+        d/σ_w².
     centered
-        False (default): w = z/√ρ with z ~ Normal(0, 1), site ``w_base``. It mixes in hundreds of steps where
-        the centred form, site ``w`` itself, needs thousands (look at R-hat of log ρ, not of f). True: the
-        centred form, which the conjugate guide needs.
+        False (default): w = z/√ρ with z ~ Normal(0, 1), site ``w_base``. It mixes in hundreds of
+        steps where the centred form, site ``w`` itself, needs thousands (look at R-hat of log ρ,
+        not of f). True: the centred form, which the conjugate guide needs.
     scale
         σ_w > 0, used only where `rate` is None.
 
@@ -64,10 +64,12 @@ class ARD(_GammaPrecisions, WeightPrior):
     -----
     The Gamma prior is conjugate: ρ_j | w ~ Gamma(α0 + N/2, β0 + ½ Σ_i w_ij²).
 
-    Source: MacKay, *Bayesian non-linear modeling for the prediction competition* (1994); Neal, *Bayesian
-    Learning for Neural Networks* (1996); with α0 = 4 on parity and 0.1 on single-index in arXiv:2510.15174.
+    Source: MacKay, *Bayesian non-linear modeling for the prediction competition* (1994); Neal,
+    *Bayesian Learning for Neural Networks* (1996); with α0 = 4 on parity and 0.1 on single-index in
+    arXiv:2510.15174.
 
-    Features: an input that one neuron uses becomes cheap for all, so that dozens of neurons align together.
+    Features: an input that one neuron uses becomes cheap for all, so that dozens of neurons align
+    together.
 
     Examples
     --------
@@ -80,55 +82,43 @@ class ARD(_GammaPrecisions, WeightPrior):
     centered: bool = False
     scale: float = 1.0
 
-    def weights(self, width: int, input_dim: int) -> jax.Array:
-        """Sites ``rho`` (input) and ``w`` or ``w_base`` (neuron, input); returns w (width, input_dim)."""
+    def scales(self, width: int, input_dim: int) -> jax.Array:
+        """Site ``rho`` (input); s = 1/√ρ."""
         with input_plate(input_dim):
-            rho = numpyro.sample("rho", dist.Gamma(self.shape, self.rate_for(input_dim)))
-        with neuron_plate(width), input_plate(input_dim):
-            if self.centered:
-                return numpyro.sample("w", dist.Normal(0.0, 1.0 / jnp.sqrt(rho)))
-            return numpyro.sample("w_base", dist.Normal(0.0, 1.0)) / jnp.sqrt(rho)
+            return numpyro.sample("rho", dist.Gamma(self.shape, self.rate_for(input_dim))) ** -0.5
 
     def posterior_precision(self, sum_of_squares: ArrayLike, width: int, input_dim: int) -> jax.Array:
         """Conditional mean (α0 + N/2)/(β0 + ½ Σ_i w_ij²) of ρ_j given the weights' sums of squares."""
         return self._conditional_mean(sum_of_squares, width, input_dim)
 
-    def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
-        """ρ at its conditional mean given w, and ``w`` or ``w_base`` = w √ρ."""
-        w = jnp.asarray(w)
+    def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+        """ρ at its conditional mean given w."""
         rho = self.posterior_precision((w**2).sum(axis=-2), *w.shape[-2:])
-        return (
-            {"rho": rho, "w": w} if self.centered else {"rho": rho, "w_base": w * jnp.sqrt(rho)[..., None, :]}
-        )
+        return {"rho": rho}, rho[..., None, :] ** -0.5
 
 
 @dataclass(frozen=True)
-class NeuronARD(_GammaPrecisions, ScaleMixture):
+class NeuronARD(_GammaPrecisions):
     """Automatic relevance determination per neuron and input: a precision for every weight.
 
         ρ_ij ~ Gamma(α0, β0),      w_ij | ρ ~ Normal(0, 1/ρ_ij)
 
     Parameters
     ----------
-    shape
-        α0 > 0.
-    rate
-        β0 > 0; None means α0 σ_w²/d, which makes the prior mean of ρ the isotropic precision d/σ_w².
-    centered
-        False (default): sample z = w√ρ; True: sample w.
-    scale
-        σ_w > 0, used only where `rate` is None.
+    shape, rate, centered, scale
+        As for :class:`ARD`, for every precision of this prior.
 
     Notes
     -----
-    With the precisions integrated out, w_ij is Student-t with 2α0 degrees of freedom and scale √(β0/α0): with the
-    default rate this is the prior ``StudentT(df=2*shape)``, which has half as many sites. This form keeps the
-    precisions.
+    With the precisions integrated out, w_ij is Student-t with 2α0 degrees of freedom and scale
+    √(β0/α0): with the default rate this is the prior ``StudentT(df=2*shape)``, which has half as
+    many sites. This form keeps the precisions.
 
-    Source: Tipping, *Sparse Bayesian learning and the relevance vector machine*, JMLR 1 (2001), which has a
-    precision for every weight and derives the Student-t marginal.
+    Source: Tipping, *Sparse Bayesian learning and the relevance vector machine*, JMLR 1 (2001),
+    which has a precision for every weight and derives the Student-t marginal.
 
-    Features: neurons share nothing. Each may drop inputs of its own, but no input is switched off for the layer.
+    Features: neurons share nothing. Each may drop inputs of its own, but no input is switched off
+    for the layer.
 
     Examples
     --------
@@ -155,34 +145,30 @@ class NeuronARD(_GammaPrecisions, ScaleMixture):
 
 
 @dataclass(frozen=True)
-class GroupedARD(_GammaPrecisions, ScaleMixture):
-    """Automatic relevance determination per group of inputs, such as the columns of one categorical variable.
+class GroupedARD(_GammaPrecisions):
+    """Automatic relevance determination per group of inputs, as of a categorical variable.
 
         ρ_g ~ Gamma(α0, β0),      w_ij | ρ ~ Normal(0, 1/ρ_g(j))
 
     Parameters
     ----------
     groups
-        Disjoint sets of input indices, such as ``((0, 1), (4, 5, 6))``; an input in none of them is a group of
-        its own. Without groups this is :class:`ARD`.
-    shape
-        α0 > 0.
-    rate
-        β0 > 0; None means α0 σ_w²/d, which makes the prior mean of ρ the isotropic precision d/σ_w².
-    centered
-        False (default): sample z = w√ρ; True: sample w.
-    scale
-        σ_w > 0, used only where `rate` is None.
+        Disjoint sets of input indices, such as ``((0, 1), (4, 5, 6))``; an input in none of them is
+        a group of its own. Without groups this is :class:`ARD`.
+    shape, rate, centered, scale
+        As for :class:`ARD`, for every precision of this prior.
 
     Notes
     -----
-    Conjugate: ρ_g | w ~ Gamma(α0 + N|g|/2, β0 + ½ Σ_i Σ_{j∈g} w_ij²). The precision of every input is recorded as
-    ``rho`` (input), the sampled ones are ``rho_group``.
+    Conjugate: ρ_g | w ~ Gamma(α0 + N|g|/2, β0 + ½ Σ_i Σ_{j∈g} w_ij²). The precision of every input
+    is recorded as ``rho`` (input), the sampled ones are ``rho_group``.
 
-    Source: Yuan and Lin, *Model selection and estimation in regression with grouped variables*, JRSS B 68 (2006),
-    for groups; Neal, *Bayesian Learning for Neural Networks* (1996), for the precisions.
+    Source: Yuan and Lin, *Model selection and estimation in regression with grouped variables*,
+    JRSS B 68 (2006), for groups; Neal, *Bayesian Learning for Neural Networks* (1996), for the
+    precisions.
 
-    Features: a group is relevant as a whole; with few large groups the evidence for each is stronger than an input's.
+    Features: a group is relevant as a whole; with few large groups the evidence for each is
+    stronger than an input's.
 
     Examples
     --------
@@ -203,7 +189,7 @@ class GroupedARD(_GammaPrecisions, ScaleMixture):
         object.__setattr__(self, "groups", _checked_groups(self.groups))
 
     def labels(self, input_dim: int) -> tuple[int, ...]:
-        """The number of the group of every input: the given groups first, then those of a single input."""
+        """The group's number of every input: the given groups first, then single inputs."""
         label = {j: g for g, group in enumerate(self.groups) for j in group}
         if label and max(label) >= input_dim:
             raise ValueError(
@@ -246,5 +232,5 @@ def _checked_groups(groups) -> tuple[tuple[int, ...], ...]:
 
 
 def expected_log_precision_gap(shape: float) -> float:
-    """log E[ρ] - E[log ρ] = log a - ψ(a) of a Gamma(a, ·) variable; positive, and 1/(2a) for large a."""
+    """log E[ρ] - E[log ρ] = log a - ψ(a) > 0 of a Gamma(a, ·) variable; 1/(2a) for large a."""
     return math.log(shape) - float(digamma(shape))

@@ -22,7 +22,8 @@ def neuron_plate(width: int):
 def has_weights_of(prior: "WeightPrior", *classes: type["WeightPrior"]) -> bool:
     """Whether `prior` is of one of these classes and declares its weights as that class does.
 
-    A theory or guide that knows the weights' density of a class knows nothing of a subclass that has another.
+    A theory or guide that knows the weights' density of a class knows nothing of a subclass that
+    has another.
 
     Examples
     --------
@@ -33,16 +34,22 @@ def has_weights_of(prior: "WeightPrior", *classes: type["WeightPrior"]) -> bool:
     >>> has_weights_of(Isotropic(), Isotropic, ARD), has_weights_of(Wide(), Isotropic, ARD)
     (True, False)
     """
-    return any(isinstance(prior, each) and type(prior).weights is each.weights for each in classes)
+
+    def same(each: type[WeightPrior]) -> bool:
+        declared = ("weights", "scales")  # the second by scale mixtures
+        return all(getattr(type(prior), name, None) is getattr(each, name, None) for name in declared)
+
+    return any(isinstance(prior, each) and same(each) for each in classes)
 
 
 class WeightPrior:
     """Prior over the hidden weights w ∈ R^(N×d) of a two-layer network.
 
     The one class to subclass for a new prior. A subclass is a frozen dataclass (its fields are the
-    hyperparameters) with one method, :meth:`weights`, that makes ``numpyro.sample`` statements and returns
-    the weight matrix. Either one of the sites is called ``w``, or the network records the returned matrix as the
-    deterministic site ``w``. Nothing else is needed for SGLD, NUTS and the mean-field guide.
+    hyperparameters) with one method, :meth:`weights`, that makes ``numpyro.sample`` statements and
+    returns the weight matrix. Either one of the sites is called ``w``, or the network records the
+    returned matrix as the deterministic site ``w``. Nothing else is needed for SGLD, NUTS and the
+    mean-field guide.
 
     Examples
     --------
@@ -71,7 +78,7 @@ class WeightPrior:
         raise TypeError(f"{type(self).__name__} must define weights(self, width, input_dim).")
 
     def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
-        """Values of this prior's sample sites that reproduce the weights `w` (used by aligned starts).
+        """Values of this prior's sample sites that reproduce the weights `w`, for aligned starts.
 
         The default serves priors whose only site is ``w``; a prior with scales or an auxiliary
         parametrisation overrides it.
@@ -80,15 +87,16 @@ class WeightPrior:
 
 
 class ScaleMixture(WeightPrior):
-    """A Gaussian prior whose scales are themselves random, w_ij = s_ij z_ij with z_ij ~ Normal(0, 1).
+    """A Gaussian prior whose scales are random, w_ij = s_ij z_ij with z_ij ~ Normal(0, 1).
 
-    Most shrinkage priors are of this form (Andrews and Mallows, *Scale mixtures of normal distributions*, 1974);
-    they differ in the law of s and in who shares it. A subclass is a frozen dataclass with a field ``centered`` and
-    two methods: :meth:`scales` and :meth:`scale_sites`.
+    Most shrinkage priors are of this form (Andrews and Mallows, *Scale mixtures of normal
+    distributions*, 1974); they differ in the law of s and in who shares it. A subclass is a frozen
+    dataclass with a field ``centered`` and two methods: :meth:`scales` and :meth:`scale_sites`.
 
-    Sampled are z (site ``w_base``) and the sites behind s. In this non-centred form the prior has no funnel: the
-    conditional width of a weight does not depend on its scale (Papaspiliopoulos, Roberts and Sköld, *A general
-    framework for the parametrization of hierarchical models*, 2007). ``centered=True`` samples w itself.
+    Sampled are z (site ``w_base``) and the sites behind s. In this non-centred form the prior has
+    no funnel: the conditional width of a weight does not depend on its scale (Papaspiliopoulos,
+    Roberts and Sköld, *A general framework for the parametrization of hierarchical models*, 2007).
+    ``centered=True`` samples w itself.
     """
 
     centered = False
@@ -98,11 +106,11 @@ class ScaleMixture(WeightPrior):
         raise TypeError(f"{type(self).__name__} must define scales(self, width, input_dim).")
 
     def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        """Values of the scales' sites that suit the weights `w` (..., N, d), and the s that they give."""
+        """Values of the scales' sites that suit `w` (..., N, d), and the s that they give."""
         raise TypeError(f"{type(self).__name__} must define scale_sites(self, w).")
 
     def weights(self, width: int, input_dim: int) -> jax.Array:
-        """The sites of the scales and ``w_base`` or ``w`` (neuron, input); returns w (width, input_dim)."""
+        """The scales' sites and ``w_base`` or ``w`` (neuron, input); returns w (width, input_dim)."""
         scale = self.scales(width, input_dim)
         with neuron_plate(width), input_plate(input_dim):
             if self.centered:
@@ -110,14 +118,14 @@ class ScaleMixture(WeightPrior):
             return scale * numpyro.sample("w_base", dist.Normal(0.0, 1.0))
 
     def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
-        """The scales' sites near their mode given w, and ``w`` or ``w_base`` = w/s, which reproduce w exactly."""
+        """The scales' sites near their mode given w, and ``w`` or ``w_base`` = w/s."""
         w = jnp.asarray(w)
         sites, scale = self.scale_sites(w)
         return sites | ({"w": w} if self.centered else {"w_base": w / scale})
 
 
 def isotropic_scale(scale: float, input_dim: int) -> float:
-    """Standard deviation σ_w/√d of a weight under the isotropic prior: w·x is then of order σ_w for |x|² = d."""
+    """σ_w/√d, the isotropic prior's: w·x is then of order σ_w for |x|² = d."""
     return scale * input_dim**-0.5
 
 
@@ -128,7 +136,7 @@ def check_flag(name: str, value) -> None:
 
 
 def record_precision(precision: ArrayLike, input_dim: int) -> None:
-    """Record the precision ρ_j of every input as the deterministic site ``rho`` (input), as ARD's own site is."""
+    """Record every input's precision ρ_j as the deterministic site ``rho`` (input), like ARD's."""
     with input_plate(input_dim):
         numpyro.deterministic("rho", jnp.broadcast_to(precision, (input_dim,)))
 

@@ -13,7 +13,7 @@ from models.priors.base import ScaleMixture, check_flag, input_plate, isotropic_
 
 @dataclass(frozen=True)
 class RegularisedHorseshoe(ScaleMixture):
-    """Regularised horseshoe: a local scale per input, shared by all neurons, under one global scale.
+    """Regularised horseshoe: a local scale per input for all neurons, under one global scale.
 
         τ ~ HalfCauchy(τ0),   λ_j ~ HalfCauchy(1),   c² ~ InverseGamma(ν/2, ν s²/2)
         1/ρ_j = λ̃_j² τ²,      λ̃_j² = c² λ_j²/(c² + τ² λ_j²),      w_ij | ρ ~ Normal(0, 1/ρ_j)
@@ -21,10 +21,12 @@ class RegularisedHorseshoe(ScaleMixture):
     Parameters
     ----------
     num_relevant
-        p0 > 0: a guess of how many inputs are relevant. It sets τ0 = p0/(d - p0) · σ_w/√d (for p0 < d; else σ_w/√d)
-        and the slab's scale s = σ_w/√p0 (at most p0 = d), at which p0 inputs give w·x the variance σ_w².
+        p0 > 0: a guess of how many inputs are relevant. It sets τ0 = p0/(d - p0) · σ_w/√d (for p0 <
+        d; else σ_w/√d) and the slab's scale s = σ_w/√p0 (at most p0 = d), at which p0 inputs give
+        w·x the variance σ_w².
     slab_df
-        ν > 0, the degrees of freedom of the Student-t slab: weights of relevant inputs are bounded by it.
+        ν > 0, the degrees of freedom of the Student-t slab: weights of relevant inputs are bounded
+        by it.
     scale
         σ_w > 0.
     centered
@@ -32,16 +34,17 @@ class RegularisedHorseshoe(ScaleMixture):
 
     Notes
     -----
-    Sites ``global_scale`` τ, ``local_scale`` λ (input), ``slab_variance`` c²; ρ (input) is recorded as ``rho``. In a
-    linear model τ0 is p0/(D - p0) times the noise of one coefficient; a network has no such figure, and the isotropic
-    scale of a weight stands in its place.
+    Sites ``global_scale`` τ, ``local_scale`` λ (input), ``slab_variance`` c²; ρ (input) is recorded
+    as ``rho``. In a linear model τ0 is p0/(D - p0) times the noise of one coefficient; a network
+    has no such figure, and the isotropic scale of a weight stands in its place.
 
-    Source: Piironen and Vehtari, *Sparsity information and regularization in the horseshoe and other shrinkage
-    priors*, Electronic Journal of Statistics 11 (2017); shared by a layer as in Ghosh, Yao and Doshi-Velez,
-    *Model selection in Bayesian neural networks via horseshoe priors*, JMLR 20 (2019).
+    Source: Piironen and Vehtari, *Sparsity information and regularization in the horseshoe and
+    other shrinkage priors*, Electronic Journal of Statistics 11 (2017); shared by a layer as in
+    Ghosh, Yao and Doshi-Velez, *Model selection in Bayesian neural networks via horseshoe priors*,
+    JMLR 20 (2019).
 
-    Features: irrelevant inputs are shrunk together by τ, and the few that the data ask for escape to the slab. On
-    parity it shrinks the irrelevant inputs most of all priors here.
+    Features: irrelevant inputs are shrunk together by τ, and the few that the data ask for escape
+    to the slab. On parity it shrinks the irrelevant inputs most of all priors here.
 
     Examples
     --------
@@ -85,7 +88,7 @@ class RegularisedHorseshoe(ScaleMixture):
         return scale
 
     def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        """λ from the columns' mean squares, with τ at τ0 and the slab twice as wide as the widest column."""
+        """λ from the columns' mean squares, τ at τ0, the slab twice as wide as the widest column."""
         square, d = (w**2).mean(axis=-2), w.shape[-1]
         tau = jnp.full(square.shape[:-1], self.global_scale(d))
         slab = jnp.maximum(self.slab_scale(d) ** 2, 2 * square.max(axis=-1))

@@ -28,7 +28,8 @@ class Isotropic(WeightPrior):
     Source: Göring, Mingard, Nam and Louis, *A simple mean field model of feature learning*,
     arXiv:2510.15174.
 
-    Features: the prior singles out no input; a few neurons align with the relevant ones below a critical noise.
+    Features: the prior singles out no input; a few neurons align with the relevant ones below a
+    critical noise.
 
     Examples
     --------

@@ -20,19 +20,21 @@ class LearnedScale(ScaleMixture):
     Parameters
     ----------
     scale
-        σ_w > 0; E[σ²] = σ_w², so that the variance of a weight is that of the isotropic prior, σ_w²/d.
+        σ_w > 0; E[σ²] = σ_w², so that the variance of a weight is that of the isotropic prior,
+        σ_w²/d.
     centered
-        False (default): sample z = w√d/σ; True: sample w, which pins σ to 1/√(2Nd) of its value in every step.
+        False (default): sample z = w√d/σ; True: sample w, which pins σ to 1/√(2Nd) of its value in
+        every step.
 
     Notes
     -----
     Site ``weight_scale`` holds σ.
 
-    Source: Gelman, *Prior distributions for variance parameters in hierarchical models*, Bayesian Analysis 1
-    (2006), the half-normal limit of his half-t family.
+    Source: Gelman, *Prior distributions for variance parameters in hierarchical models*, Bayesian
+    Analysis 1 (2006), the half-normal limit of his half-t family.
 
-    Features: the scale of a ReLU layer and of its readouts trade off, so that σ learns how large f is; no input and
-    no neuron is singled out.
+    Features: the scale of a ReLU layer and of its readouts trade off, so that σ learns how large f
+    is; no input and no neuron is singled out.
 
     Examples
     --------

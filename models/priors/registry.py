@@ -32,19 +32,21 @@ PRIORS: dict[str, type[WeightPrior]] = {
 
 
 def make_prior(text: str, **defaults) -> WeightPrior:
-    """The prior that `text` names: one of the zoo, or a class in a user's file, with its parameters.
+    """The prior that `text` names: of the zoo, or in a user's file, with its parameters.
 
     Parameters
     ----------
     text
-        ``NAME`` or ``FILE.py:CLASS``, either with parameters as in ``student-t(df=3)``; values are Python literals.
+        ``NAME`` or ``FILE.py:CLASS``, either with parameters as in ``student-t(df=3)``; values are
+        Python literals.
     defaults
         Parameters that `text` may override; those that the prior does not have are ignored.
 
     Raises
     ------
     ValueError
-        For an unknown name, a file or class that cannot be loaded, an unknown parameter or one out of range.
+        For an unknown name, a file or class that cannot be loaded, an unknown parameter or one out
+        of range.
 
     Examples
     --------
@@ -83,8 +85,8 @@ def make_prior(text: str, **defaults) -> WeightPrior:
 def load_prior_class(place: str) -> type[WeightPrior]:
     """The class at ``FILE.py:CLASS``.
 
-    The file is imported as the module of its name, with its folder on Python's path, so that other processes (a
-    sweep's) find the class again.
+    The file is imported as the module of its name, with its folder on Python's path, so that other
+    processes (a sweep's) find the class again.
     """
     file, _, name = place.rpartition(":")
     path = Path(file).resolve()
@@ -122,7 +124,7 @@ def load_prior_class(place: str) -> type[WeightPrior]:
 
 
 def parameters(prior: type[WeightPrior]) -> dict[str, object]:
-    """Names and defaults of the parameters of a class of priors, the dataclass's fields in their order."""
+    """Names and defaults of a prior's parameters, the dataclass's fields in their order."""
     signature = inspect.signature(prior).parameters
     try:
         return {field.name: signature[field.name].default for field in fields(prior) if field.init}
@@ -131,7 +133,7 @@ def parameters(prior: type[WeightPrior]) -> dict[str, object]:
 
 
 def describe_prior(name: str) -> dict:
-    """What the docstring of a prior of the zoo says: ``density``, ``source``, ``features``, and its ``parameters``.
+    """What a prior's docstring says: ``density``, ``source``, ``features``; and ``parameters``.
 
     Examples
     --------

@@ -14,15 +14,15 @@ from models.priors.base import ScaleMixture, check_flag, check_probability, inpu
 
 @dataclass(frozen=True)
 class SpikeAndSlab(ScaleMixture):
-    """Spike and slab per input: an input is included with probability π, else its weights are r times smaller.
+    """Spike and slab per input: it is in with probability π, else its weights are r times smaller.
 
         γ_j ~ Bernoulli(π),   ρ_j | γ_j ~ Gamma(α0, β_γj),   w_ij | ρ ~ Normal(0, 1/ρ_j)
         β_1 = α0 v_1 (slab),  β_0 = r² β_1 (spike),          v_1 = (σ_w²/d)/(π + (1 - π) r²)
 
-    γ is summed out: ρ_j has the mixture of the two Gamma densities, which has gradients, and given ρ_j the input is
-    included with probability
+    γ is summed out: ρ_j has the mixture of the two Gamma densities, which has gradients, and given
+    ρ_j the input is included with probability
 
-        P(γ_j = 1 | ρ_j) = π Gamma(ρ_j; α0, β_1) / (π Gamma(ρ_j; α0, β_1) + (1 - π) Gamma(ρ_j; α0, β_0)).
+        P(γ_j = 1 | ρ_j) = 1/(1 + (1 - π) Gamma(ρ_j; α0, β_0) / (π Gamma(ρ_j; α0, β_1))).
 
     Parameters
     ----------
@@ -31,25 +31,28 @@ class SpikeAndSlab(ScaleMixture):
     ratio
         r, strictly between 0 and 1: scale of the spike over that of the slab.
     shape
-        α0 > 0: given γ a weight is Student-t with 2α0 degrees of freedom. Small values join spike and slab, so
-        that chains pass between them; large values part them.
+        α0 > 0: given γ a weight is Student-t with 2α0 degrees of freedom. Small values join spike
+        and slab, so that chains pass between them; large values part them.
     scale
-        σ_w > 0; with 1/ρ at its typical value β/α0 the variance of a weight is σ_w²/d on average over γ.
+        σ_w > 0; with 1/ρ at its typical value β/α0 the variance of a weight is σ_w²/d on average
+        over γ.
     centered
         False (default): sample z = w√ρ; True: sample w.
 
     Notes
     -----
-    Sites ``rho`` (input) and, recorded for every draw, ``inclusion`` (input) = P(γ_j = 1 | ρ_j); its posterior mean
-    is the posterior inclusion probability, without the noise of drawing γ. The spike is not a point mass: that has no
-    gradient. The mixture is put on the precision and not on the column of weights itself, whose two modes in N
-    dimensions no gradient-based sampler joins.
+    Sites ``rho`` (input) and, recorded for every draw, ``inclusion`` (input) = P(γ_j = 1 | ρ_j);
+    its posterior mean is the posterior inclusion probability, without the noise of drawing γ. The
+    spike is not a point mass: that has no gradient. The mixture is put on the precision and not on
+    the column of weights itself, whose two modes in N dimensions no gradient-based sampler joins.
 
-    Source: Ishwaran and Rao, *Spike and slab variable selection: frequentist and Bayesian strategies*, Annals of
-    Statistics 33 (2005); George and McCulloch, *Variable selection via Gibbs sampling*, JASA 88 (1993).
+    Source: Ishwaran and Rao, *Spike and slab variable selection: frequentist and Bayesian
+    strategies*, Annals of Statistics 33 (2005); George and McCulloch, *Variable selection via Gibbs
+    sampling*, JASA 88 (1993).
 
-    Features: inputs are sorted into used and unused ones, each with a probability, and those in use are hardly
-    shrunk. Of the priors here its scales mix most slowly, as chains seldom pass between spike and slab.
+    Features: inputs are sorted into used and unused ones, each with a probability, and those in use
+    are hardly shrunk. Of the priors here its scales mix most slowly, as chains seldom pass between
+    spike and slab.
 
     Examples
     --------

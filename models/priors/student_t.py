@@ -27,13 +27,16 @@ class StudentT(WeightPrior):
 
     Notes
     -----
-    Site ``w_base`` holds t, so that one step size serves all input dimensions. The density is a Gaussian scale
-    mixture with its scales integrated out: ``StudentT(df=2*shape)`` is ``NeuronARD(shape)`` without the precisions.
+    Site ``w_base`` holds t, so that one step size serves all input dimensions. The density is a
+    Gaussian scale mixture with its scales integrated out: ``StudentT(df=2*shape)`` is
+    ``NeuronARD(shape)`` without the precisions.
 
-    Source: Geweke, *Bayesian treatment of the independent Student-t linear model*, Journal of Applied
-    Econometrics 8 (1993); for weights of networks, Neal, *Bayesian Learning for Neural Networks* (1996).
+    Source: Geweke, *Bayesian treatment of the independent Student-t linear model*, Journal of
+    Applied Econometrics 8 (1993); for weights of networks, Neal, *Bayesian Learning for Neural
+    Networks* (1996).
 
-    Features: single large weights are cheap, so that a neuron can pick out inputs; nothing is shared by neurons.
+    Features: single large weights are cheap, so that a neuron can pick out inputs; nothing is
+    shared by neurons.
 
     Examples
     --------

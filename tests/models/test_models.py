@@ -431,7 +431,9 @@ def test_npz_round_trip(tmp_path):
 
 
 def test_csv_target_is_the_last_column_or_the_named_one(tmp_path):
-    (tmp_path / "t.csv").write_text("u,v,target\n" + "".join(f"{i},{i * 10},{i * 100}\n" for i in range(8)))
+    (tmp_path / "t.csv").write_text(
+        "u,v,target\n" + "".join(f"{i * 2},{i * 20},{i * 200}\n" for i in range(8))
+    )
     last = Dataset.from_file(tmp_path / "t.csv")
     np.testing.assert_array_equal(last.x * [100, 10], np.c_[last.y, last.y])
     named = Dataset.from_file(tmp_path / "t.csv", target="u")

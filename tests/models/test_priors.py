@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpyro.handlers import seed, substitute, trace
+from numpyro.infer import Predictive
 from numpyro.infer.util import log_density, potential_energy
 from scipy import integrate, stats
 
@@ -401,7 +403,7 @@ def test_the_list_describes_every_prior(name):
     assert all(described[word] for word in ("summary", "density", "source", "features", "parameters"))
     assert "~" in described["density"]
     for parameter in described["parameters"]:
-        assert f"\n{parameter}\n    " in inspect.getdoc(PRIORS[name])
+        assert re.search(rf"\n(\w+, )*{parameter}(, \w+)*\n    ", inspect.getdoc(PRIORS[name]))
     assert make_prior(name) == PRIORS[name]()
 
 
@@ -441,6 +443,17 @@ def test_probabilities_lie_strictly_between_0_and_1(value):
         else:
             with pytest.raises(ValueError, match=parameter):
                 SpikeAndSlab(**{parameter: value})
+
+
+@forms
+def test_predictive_takes_the_weights_of_the_draws(name, centered):
+    """Also without the standardised weights behind them, which no result keeps."""
+    prior = replace(SAMPLES[name], centered=True) if centered else SAMPLES[name]
+    network, x = TwoLayerNetwork(D, N, 1e-6, prior=prior), np.random.default_rng(0).normal(size=(5, D))
+    draws = Predictive(network, num_samples=3)(jax.random.key(0), x)
+    kept = {site: value for site, value in draws.items() if site not in ("w_base", "y")}
+    again = Predictive(network, kept)(jax.random.key(1), x)["y"]
+    np.testing.assert_allclose(again, network.apply(kept, x), atol=2e-5)
 
 
 @settings(max_examples=40, deadline=None)

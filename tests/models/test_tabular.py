@@ -58,9 +58,21 @@ def test_a_foreign_parquet_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("spoiled", "sentence"),
     [
-        ({"u": "red"}, "column 'u' is not numeric; one-hot encode"),
-        ({"u": "red", "w": "blue"}, "columns 'u', 'w' are not numeric; one-hot encode"),
-        ({"t": "yes"}, "column 't' is not numeric; code its classes as numbers, two of them as -1 and 1"),
+        ({"u": "red"}, "column 'u' is not numeric, row 4 of 'u' being 'red'; one-hot encode"),
+        (
+            {"u": "red", "w": "blue"},
+            "columns 'u', 'w' are not numeric, row 4 of 'u' being 'red'; one-hot encode",
+        ),
+        (
+            {"t": "yes"},
+            "column 't' is not numeric.*'yes'; code its classes as numbers, two of them as -1 and 1",
+        ),
+        ({"u": "?"}, r"row 4 of 'u' being '\?'; remove or impute the rows where a value is missing"),
+        ({"w": "12 %"}, "row 4 of 'w' being '12 %'; write per cents as plain numbers"),
+        ({"v": "1,200.5"}, "row 4 of 'v' being '1,200.5'; write numbers without thousands separators"),
+        ({"v": "0,52"}, "row 4 of 'v' being '0,52'; write decimal points"),
+        ({"v": "2024-03-01"}, "row 4 of 'v' being '2024-03-01'; turn dates and times into numbers"),
+        ({"v": "Total"}, "row 4 of 'v' being 'Total'; remove the rows that sum others up"),
         ({"u": None, "w": None}, r"missing values \(column and count: 'u' 2, 'w' 2, of 40 rows\)"),
     ],
 )
@@ -79,6 +91,61 @@ def test_long_lists_of_bad_columns_are_cut(tmp_path):
     frame.to_csv(tmp_path / "d.csv", index=False)
     with pytest.raises(ValueError, match="'c7' and 12 more are not numeric"):
         Dataset.from_file(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize(("separator", "decimal"), [(";", "."), (";", ","), ("\t", "."), ("\t", ",")])
+def test_other_separators_are_found(tmp_path, separator, decimal):
+    frame = table().rename(columns={"v": "sulfur, total"})
+    frame.to_csv(tmp_path / "d.csv", index=False, sep=separator, decimal=decimal)
+    data = Dataset.from_file(tmp_path / "d.csv", seed=3)
+    assert data.names == ("u", "sulfur, total", "w")
+    wanted = Dataset.from_arrays(frame[["u", "sulfur, total", "w"]], frame.t, seed=3)
+    np.testing.assert_allclose(data.x, wanted.x)
+    np.testing.assert_allclose(data.y_test, wanted.y_test)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("0.1,-2,3e-2\n1,2,3\n", "must have a header, but its first line holds the numbers 0.1, -2, 3e-2"),
+        ("u,t\n1,2,3\n4,5,6\n", "has 3 fields in its first row but 2 names in its header; name every column"),
+        ("u;t\n1,5;2.5\n4;5\n", "has decimal commas and decimal points"),
+        ("u|t\n1|2\n", "at least two columns, inputs and a target, with commas, semicolons or tabs"),
+    ],
+)
+def test_what_would_shift_columns_is_refused(tmp_path, text, sentence):
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        Dataset.from_file(tmp_path / "d.csv")
+
+
+def test_columns_that_are_only_numbered_are_named(tmp_path):
+    pd.DataFrame(np.random.default_rng(0).normal(size=(9, 3))).to_csv(tmp_path / "d.csv", index=False)
+    assert Dataset.from_file(tmp_path / "d.csv").names == ("0", "1")
+
+
+def test_inputs_that_leak_are_named(tmp_path):
+    frame = table().assign(copy=lambda f: f.t)
+    frame.to_csv(tmp_path / "d.csv", index_label="id")
+    with pytest.warns(UserWarning, match="remove that column from the file") as caught:
+        Dataset.from_file(tmp_path / "d.csv", target="t")
+    messages = [str(w.message) for w in caught]
+    assert messages == [
+        "input 'id' counts the rows, from 0 to 39; remove that column from the file.",
+        "input 'copy' repeats the target 't'; remove that column from the file.",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_is_in_both_parts(seed):
+    x, y = np.random.default_rng(0).normal(size=(40, 2)), np.zeros(40)
+    y[[3, 17]] = 1
+    data = Dataset.from_arrays(x, y, seed=seed)
+    assert (data.y.sum(), data.y_test.sum()) == (1, 1)
+    assert len(data.y_test) in (10, 11)
+    assert sorted(map(tuple, np.vstack([data.x, data.x_test]))) == sorted(map(tuple, x))
+    common = Dataset.from_arrays(x, np.sign(x[:, 0]), seed=seed)  # the rows that any target would hold out
+    assert np.array_equal(common.x_test, Dataset.from_arrays(x, x[:, 0], seed=seed).x_test)
 
 
 def test_names_must_match_the_inputs():
@@ -115,6 +182,8 @@ def test_constant_inputs_are_dropped_and_the_others_keep_their_names():
     assert (data.names, data.relevant) == (("a", "d"), (0, 1))
     assert data.standardisation.dropped == ("b", "c")
     assert data.standardisation.to_dict(data.names)["dropped"] == ["b", "c"]
+    # Where there are no names, the numbers in the file are.
+    assert Dataset(x, x[:, 0], x_test, x_test[:, 0]).standardised().names == ("0", "3")
     np.testing.assert_allclose(data.x_test[:, 1], (x_test[:, 3] - x[:, 3].mean()) / x[:, 3].std())
 
 

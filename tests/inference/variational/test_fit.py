@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
+from analysis.diagnostics.diagnose import functions_of
 from inference.variational.fit import fit
 from inference.variational.guides import MeanFieldARDGuide, MeanFieldGuide
-from models import ARD, Dataset, SparseParity, TwoLayerNetwork, WeightPrior
+from models import ARD, Dataset, NeuronARD, SparseParity, TwoLayerNetwork, WeightPrior
 
 DATA = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
 NETWORK = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
@@ -58,7 +59,6 @@ def test_tree_has_the_schema(tree):
         "learning_rate": 0.02,
         "subsample_size": None,
         "start": "prior",
-        "anneal": 0.0,
         "combine": "best",
     }
 
@@ -106,6 +106,22 @@ def test_ard_tree_holds_the_centred_variables(ard_tree):
     ratio = (ard_tree["sample_stats/log_p"] - ard_tree["sample_stats/log_q"]).values.ravel()
     error = np.hypot(ratio.std(ddof=1) / ratio.size**0.5, ard_tree.attrs["elbo_se"])
     assert abs(ratio.mean() - ard_tree.attrs["elbo"]) < 4 * error
+
+
+def test_precisions_of_single_weights_are_kept():
+    network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=NeuronARD())
+    tree = fit(network, DATA, MeanFieldGuide(), KEY, num_steps=3, num_restarts=1, num_draws=8)
+    assert set(tree["posterior"].data_vars) == {"w", "a", "rho"}
+    assert tree["posterior/rho"].dims == ("chain", "draw", "neuron", "input")
+    assert "log_rho[5]" in functions_of(tree)
+
+
+def test_aligned_start_of_the_conjugate_guide():
+    """Its ρ has no location to start."""
+    network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=ARD())
+    options = {"num_steps": 3, "num_restarts": 1, "num_draws": 4, "start": "aligned"}
+    tree = fit(network, DATA, MeanFieldARDGuide(), KEY, **options)
+    assert tree["order_parameters/num_specialised"].mean() >= 2
 
 
 @pytest.fixture(scope="module")

@@ -93,8 +93,8 @@ def test_guide_reaches_the_exact_mean_field_optimum_of_a_gaussian(elbo):
     params = optimise(svi, 3000, jnp.asarray(TARGET))
     sd = np.diag(PRECISION) ** -0.5
     # The gradients' noise leaves errors up to 3 % of sd over ten keys.
-    np.testing.assert_array_less(np.abs(params["beta_loc"] - MEAN) / sd, 0.06)
-    np.testing.assert_allclose(params["beta_scale"], sd, rtol=0.06)
+    np.testing.assert_array_less(np.abs(params["beta_auto_loc"] - MEAN) / sd, 0.06)
+    np.testing.assert_allclose(params["beta_auto_scale"], sd, rtol=0.06)
     # The alternative, marginal standard deviations, is well outside.
     assert np.all(np.diag(np.linalg.inv(PRECISION)) ** 0.5 / sd > 1.1)
 
@@ -102,7 +102,7 @@ def test_guide_reaches_the_exact_mean_field_optimum_of_a_gaussian(elbo):
 def test_bound_is_log_evidence_less_the_divergence():
     """At the optimum ELBO = log p(y) - ½(Σ log Λ_ii - log det Λ)."""
     guide = MeanFieldGuide(linear_model)
-    params = {"beta_loc": jnp.asarray(MEAN), "beta_scale": jnp.asarray(np.diag(PRECISION) ** -0.5)}
+    params = {"beta_auto_loc": jnp.asarray(MEAN), "beta_auto_scale": jnp.asarray(np.diag(PRECISION) ** -0.5)}
     keys = jax.random.split(jax.random.key(0), 20_000)
     y = jnp.asarray(TARGET)
     loss = jax.vmap(lambda k: TraceMeanField_ELBO().loss(k, params, linear_model, guide, y))
@@ -118,7 +118,7 @@ def test_kl_of_normal_sites_is_analytic():
     params = initial_params(guide, NETWORK)
     terms = bounds(TraceMeanField_ELBO(sum_sites=False), params, NETWORK, guide, 5)
     for name, prior_sd in (("w", 6**-0.5), ("a", 1.0)):
-        loc, scale = (np.asarray(params[f"{name}_{p}"], float) for p in ("loc", "scale"))
+        loc, scale = (np.asarray(params[f"{name}_auto_{p}"], float) for p in ("loc", "scale"))
         kl = np.log(prior_sd / scale) + (scale**2 + loc**2) / (2 * prior_sd**2) - 0.5
         np.testing.assert_allclose(terms[name], -kl.sum(), rtol=1e-5)
 
@@ -147,13 +147,13 @@ def test_minibatch_bound_is_unbiased():
 def test_locations_start_from_prior_draws_that_differ_by_key():
     network = TwoLayerNetwork(input_dim=6, width=200, kappa=0.1, prior=Isotropic(scale=3.0))
     first, second = (initial_params(MeanFieldGuide(network, 0.05), network, key) for key in (0, 1))
-    assert not np.allclose(first["w_loc"], second["w_loc"])
-    loc = np.asarray(first["w_loc"])
+    assert not np.allclose(first["w_auto_loc"], second["w_auto_loc"])
+    loc = np.asarray(first["w_auto_loc"])
     # The relative error of a variance from n Normal draws is √(2/n).
     assert abs(loc.var() / (9 / 6) - 1) < 4 * (2 / loc.size) ** 0.5
-    np.testing.assert_allclose(first["w_scale"], 0.05, rtol=1e-5)
-    assert first["w_loc"].shape == (200, 6)
-    assert first["a_scale"].shape == (200,)
+    np.testing.assert_allclose(first["w_auto_scale"], 0.05, rtol=1e-5)
+    assert first["w_auto_loc"].shape == (200, 6)
+    assert first["a_auto_scale"].shape == (200,)
 
 
 def test_guide_takes_a_prior_of_the_user():
@@ -162,8 +162,8 @@ def test_guide_takes_a_prior_of_the_user():
     svi = SVI(network, guide, numpyro.optim.Adam(0.01), TraceMeanField_ELBO(num_particles=2))
     params = optimise(svi, 50, DATA.x, DATA.y, subsample_size=20)
     sites = ("tau", "share", "direction", "a", "b")
-    assert set(params) == {f"{site}_{p}" for site in sites for p in ("loc", "scale")}
-    draws = guide.sample_posterior(jax.random.key(0), params, 32)
+    assert set(params) == {f"{site}_auto_{p}" for site in sites for p in ("loc", "scale")}
+    draws = guide.sample_posterior(jax.random.key(0), params, sample_shape=(32,))
     assert set(draws) == {*sites, "w"}
     assert np.all(draws["tau"] > 0)
     assert np.all((draws["share"] > 0.5) & (draws["share"] < 1.5))
@@ -196,7 +196,7 @@ def test_guide_covers_a_simplex():
         numpyro.sample("share", dist.Dirichlet(jnp.ones((2, 3))).to_event(1))
 
     sites = trace(seed(MeanFieldGuide(model), 0)).get_trace()
-    assert sites["share_loc"]["value"].shape == (2, 2)
+    assert sites["share_auto_loc"]["value"].shape == (2, 2)
     assert sites["share"]["fn"].event_dim == 2
     np.testing.assert_allclose(sites["share"]["value"].sum(-1), 1, rtol=1e-5)
 
@@ -204,11 +204,28 @@ def test_guide_covers_a_simplex():
 def test_posterior_draws_have_the_fitted_moments():
     guide = MeanFieldGuide(ARD_NETWORK)
     params = initial_params(guide, ARD_NETWORK)
-    draws = guide.sample_posterior(jax.random.key(0), params, 4000)
-    z = (np.log(draws["rho"]) - params["rho_loc"]) / params["rho_scale"]
+    draws = guide.sample_posterior(jax.random.key(0), params, sample_shape=(4000,))
+    z = (np.log(draws["rho"]) - params["rho_auto_loc"]) / params["rho_auto_scale"]
     assert abs(z.mean()) < 4 / z.size**0.5
     assert abs(z.var() - 1) < 4 * (2 / z.size) ** 0.5
     np.testing.assert_allclose(draws["w"], draws["w_base"] / np.sqrt(draws["rho"])[:, None], rtol=1e-5)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_quantiles_and_median_are_those_of_the_draws(jitted):
+    """Also after a first call under jit, whose data are gone."""
+    guide = MeanFieldARDGuide(ARD_NETWORK) if jitted else MeanFieldGuide(ARD_NETWORK)
+    svi = SVI(guide.model, guide, numpyro.optim.Adam(0.01), TraceMeanField_ELBO())
+    init = jax.jit(svi.init) if jitted else svi.init
+    params = svi.get_params(init(jax.random.key(0), DATA.x, DATA.y))
+    draws = guide.sample_posterior(jax.random.key(1), params, sample_shape=(2, 2000))
+    quantiles, median = guide.quantiles(params, [0.2, 0.5]), guide.median(params)
+    sampled = {"a", "rho"} | ({"w"} if jitted else {"w_base"})
+    assert set(draws) == set(quantiles) == set(median) == sampled | {"w"}
+    for site in sampled:
+        np.testing.assert_allclose(quantiles[site][1], median[site], rtol=1e-4, atol=1e-6)
+        below = (draws[site] < quantiles[site][0]).mean((0, 1))
+        assert np.all(np.abs(below - 0.2) < 4.5 * (0.16 / 4000) ** 0.5)
 
 
 def test_fitted_guide_predicts_without_observations():
@@ -231,20 +248,28 @@ def test_local_latent_sites_in_a_minibatch():
     params = optimise(svi, 4000, x)
     # Errors up to 0.03 and 3.5 % over ten keys; a likelihood without its
     # scale 10/4 would move them by up to 0.4 and by 20 %.
-    np.testing.assert_allclose(params["z_loc"], x / 2, atol=0.07)
-    np.testing.assert_allclose(params["z_scale"], 0.5**0.5, rtol=0.07)
+    np.testing.assert_allclose(params["z_auto_loc"], x / 2, atol=0.07)
+    np.testing.assert_allclose(params["z_auto_scale"], 0.5**0.5, rtol=0.07)
 
 
-@pytest.mark.parametrize("rate", ["closed-form", "learned"])
-def test_precision_factor_is_the_conjugate_one(rate):
-    guide = MeanFieldARDGuide(ARD_NETWORK, rate=rate)
+class LearnedRate(MeanFieldARDGuide):
+    """The rate of the Gamma factor is a parameter of its own, which is the conjugate value at first."""
+
+    def precision_factor(self, weights):
+        factor = super().precision_factor(weights)
+        rate = numpyro.param("rho_rate", factor.rate, constraint=dist.constraints.positive)
+        return dist.Gamma(factor.concentration, rate)
+
+
+@pytest.mark.parametrize("kind", [MeanFieldARDGuide, LearnedRate])
+def test_precision_factor_is_the_conjugate_one(kind):
+    guide = kind(ARD_NETWORK)
     params = initial_params(guide, guide.model)
-    assert ("rho_rate" in params) == (rate == "learned")
     sites = trace(seed(substitute(guide, data=params), 0)).get_trace(DATA.x, DATA.y)
     factor = sites["rho"]["fn"]
     assert isinstance(factor, dist.Gamma)
     np.testing.assert_allclose(factor.concentration, 4 + 8 / 2)
-    second_moment = np.asarray(params["w_loc"]) ** 2 + np.asarray(params["w_scale"]) ** 2
+    second_moment = np.asarray(params["w_auto_loc"]) ** 2 + np.asarray(params["w_auto_scale"]) ** 2
     np.testing.assert_allclose(factor.rate, 4 / 6 + 0.5 * second_moment.sum(0), rtol=1e-5)
 
 
@@ -257,7 +282,7 @@ def precision_bound(params, guide):
 
 
 def test_bound_is_stationary_in_the_rate_at_the_conjugate_value():
-    guide = MeanFieldARDGuide(ARD_NETWORK, rate="learned")
+    guide = LearnedRate(ARD_NETWORK)
     params = initial_params(guide, guide.model)
     slope = jax.jit(jax.grad(partial(precision_bound, guide=guide)))
     rate = params["rho_rate"]
@@ -267,12 +292,12 @@ def test_bound_is_stationary_in_the_rate_at_the_conjugate_value():
     np.testing.assert_allclose(away, -8 * (1 - 1 / 1.01), rtol=1e-2)
 
 
-@pytest.mark.parametrize("rate", ["closed-form", "learned"])
-def test_conjugate_bound_equals_the_sampled_one_in_expectation(rate):
+@pytest.mark.parametrize("kind", [MeanFieldARDGuide, LearnedRate])
+def test_conjugate_bound_equals_the_sampled_one_in_expectation(kind):
     """Off the optimum too, where the rate is a free parameter; term by term, and less noisy."""
-    guide = MeanFieldARDGuide(ARD_NETWORK, rate=rate)
+    guide = kind(ARD_NETWORK)
     params = initial_params(guide, guide.model)
-    if rate == "learned":
+    if kind is LearnedRate:
         params["rho_rate"] = params["rho_rate"] * jnp.linspace(0.5, 2.0, 6)
     exact = bounds(ConjugateARDELBO(sum_sites=False), params, guide.model, guide, 2)
     sampled = bounds(TraceMeanField_ELBO(sum_sites=False), params, guide.model, guide, 20_000)
@@ -288,16 +313,16 @@ def test_conjugate_bound_equals_the_sampled_one_in_expectation(rate):
 
 def test_learned_rate_converges_to_the_closed_form():
     optima = {}
-    for rate in ("learned", "closed-form"):
-        guide = MeanFieldARDGuide(ARD_NETWORK, rate=rate)
+    for kind in (LearnedRate, MeanFieldARDGuide):
+        guide = kind(ARD_NETWORK)
         svi = SVI(guide.model, guide, decaying_adam(4000, 0.02), guide.elbo(num_particles=4))
-        optima[rate] = optimise(svi, 4000, jnp.asarray(DATA.x), jnp.asarray(DATA.y))
-    learned = optima["learned"]
-    conjugate = 4 / 6 + 0.5 * (learned["w_loc"] ** 2 + learned["w_scale"] ** 2).sum(0)
+        optima[kind] = optimise(svi, 4000, jnp.asarray(DATA.x), jnp.asarray(DATA.y))
+    learned = optima[LearnedRate]
+    conjugate = 4 / 6 + 0.5 * (learned["w_auto_loc"] ** 2 + learned["w_auto_scale"] ** 2).sum(0)
     # At most 2e-4 over six keys.
     np.testing.assert_allclose(learned["rho_rate"], conjugate, rtol=1e-3)
-    closed = optima["closed-form"]
-    closed_rate = 4 / 6 + 0.5 * (closed["w_loc"] ** 2 + closed["w_scale"] ** 2).sum(0)
+    closed = optima[MeanFieldARDGuide]
+    closed_rate = 4 / 6 + 0.5 * (closed["w_auto_loc"] ** 2 + closed["w_auto_scale"] ** 2).sum(0)
     np.testing.assert_allclose(learned["rho_rate"], closed_rate, rtol=1e-3)
 
 
@@ -307,10 +332,10 @@ def test_bind_returns_a_copy():
     assert guide.model is None
     assert bound.model is NETWORK
     assert bound.init_scale == 0.2
-    ard = MeanFieldARDGuide(ARD_NETWORK, rate="learned")
+    ard = MeanFieldARDGuide(ARD_NETWORK)
     assert ard.model.prior.centered
     assert not ARD_NETWORK.prior.centered
-    assert ard.settings() == {"guide": "MeanFieldARDGuide", "init_scale": 0.1, "rate": "learned"}
+    assert ard.settings() == {"guide": "MeanFieldARDGuide", "init_scale": 0.1}
 
 
 def discrete_model():
@@ -332,9 +357,7 @@ def against_the_non_centred_network():
         (lambda: seed(MeanFieldGuide(discrete_model), 0)(), "'coin' is discrete"),
         (lambda: MeanFieldARDGuide(NETWORK), r"covers a TwoLayerNetwork with the prior ARD\(...\)"),
         (lambda: MeanFieldARDGuide(linear_model), "use MeanFieldGuide for other models"),
-        (lambda: MeanFieldARDGuide(rate="fixed"), "rate must be one of closed-form, learned"),
         (against_the_non_centred_network, r"SVI\(guide.model, guide"),
-        (lambda: MeanFieldGuide(NETWORK).sample_posterior(jax.random.key(0), {}, 0), "num_draws must be"),
         (
             lambda: ConjugateARDELBO().loss(jax.random.key(0), {}, linear_model, MeanFieldGuide(), TARGET),
             "use TraceMeanField_ELBO",
