@@ -1,70 +1,91 @@
-"""What determines the draws of a run, as JSON-able values, so that a run is only ever continued as itself."""
+"""What determines the draws of a run, so that a run is only ever continued, or found again, as itself."""
 
 import functools
 import hashlib
+import inspect
+import json
 import types
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 
 import jax
 import numpy as np
 
-from models import Dataset
-
 _PACKAGES = ("mean-field-zoo", "jax", "jaxlib", "numpyro")
 # Settings nest a few levels; an object graph that goes deeper is not one.
-_DEPTH = 8
+_DEPTH = 12
+
+
+def fingerprint(*parts) -> str:
+    """SHA-256 of `parts` as :func:`describe_value` spells them out: the same in every process.
+
+    Examples
+    --------
+    >>> from models import ARD, TwoLayerNetwork
+    >>> one, other = (TwoLayerNetwork(6, 8, kappa) for kappa in (0.1, 0.2))
+    >>> fingerprint(one, {"seed": 1}) == fingerprint(TwoLayerNetwork(6, 8, 0.1), {"seed": 1})
+    True
+    >>> fingerprint(one, {"seed": 1}) == fingerprint(other, {"seed": 1})
+    False
+    """
+    return _digest(json.dumps(describe_value(parts), sort_keys=True))
 
 
 def describe_value(value, depth: int = 0):
-    """A setting as JSON-able values, the same in every process: arrays by hash, functions by name and code.
+    """`value` as JSON-able values that say all that its behaviour depends on.
+
+    Arrays and keys go by their digest; an object by its class, the digest of the class's source text (those that it
+    inherits from included) and its fields; a function by its name, source text, defaults and the values that it
+    closes over. An edited prior or schedule is thus another one.
+
+    Raises
+    ------
+    ValueError
+        For what no other process could recognise, such as a function without source text.
 
     Examples
     --------
     >>> describe_value({"step_size": 0.1, "sites": ("w", "a")})
     {'step_size': 0.1, 'sites': ['w', 'a']}
-    >>> describe_value(lambda t: 0.1 / (1 + t)) == describe_value(lambda t: 0.2 / (1 + t))
-    False
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
         return hash_arrays(value)
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
     if depth > _DEPTH:
-        return name
+        raise _unrecognisable(value)
     further = functools.partial(describe_value, depth=depth + 1)
     if isinstance(value, dict):
         return {str(key): further(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [further(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
+        return sorted(json.dumps(further(item), sort_keys=True) for item in value)
+    if isinstance(value, Sequence):
+        return [further(item) for item in value]
     if isinstance(value, functools.partial):
-        return {
-            "partial": further(value.func),
-            "args": further(value.args),
-            "keywords": further(value.keywords),
-        }
+        return {"partial": further(value.func), "args": further(value.args), **further(value.keywords)}
     if isinstance(value, types.MethodType):
         return {"method": value.__name__, "of": further(value.__self__)}
+    if isinstance(value, type):
+        return {"class": _name(value), "source": _class_source(value)}
     if isinstance(value, types.FunctionType):
-        return {
-            "function": f"{value.__module__}.{value.__qualname__}",
-            "code": _hash_function(value, further),
-        }
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"class": name, **{f.name: further(getattr(value, f.name)) for f in fields(value)}}
-    if isinstance(value, type) or not hasattr(value, "__dict__"):
-        return getattr(value, "__qualname__", name)
-    return {"class": name, **further(vars(value))}
+        return {"function": _name(value), "source": _function_source(value), **further(_inputs(value))}
+    if callable(value) and hasattr(value, "__wrapped__"):  # of jax.jit and the like
+        return further(value.__wrapped__)
+    if is_dataclass(value):
+        return {**further(type(value)), **{f.name: further(getattr(value, f.name)) for f in fields(value)}}
+    state = value.__getstate__()
+    if isinstance(state, dict):
+        return {**further(type(value)), **further(state)}
+    if " at 0x" in repr(value):
+        raise _unrecognisable(value)
+    return repr(value)
 
 
 def describe_kernel(kernel) -> dict:
-    """Every setting of a kernel, as it would be pickled; the model and what ``init`` derives from it left out."""
+    """Every setting of a kernel; the model and what ``init`` derives from it left out."""
     state = {k: v for k, v in kernel.__getstate__().items() if k not in ("_model", "_postprocess_fn")}
-    return {"class": type(kernel).__qualname__, **describe_value(state)}
+    return {**describe_value(type(kernel)), **describe_value(state)}
 
 
 def describe_platform() -> dict:
@@ -75,12 +96,6 @@ def describe_platform() -> dict:
         "x64": bool(jax.config.jax_enable_x64),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
     }
-
-
-def hash_data(data: Dataset) -> str:
-    """SHA-256 of everything in a dataset that a result shows."""
-    relevant = np.asarray(() if data.relevant is None else data.relevant, int)
-    return hash_arrays(data.x, data.y, data.x_test, data.y_test, relevant)
 
 
 def hash_arrays(*arrays) -> str:
@@ -114,13 +129,54 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     return found
 
 
-def _hash_function(function: types.FunctionType, further: Callable) -> str:
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    parts = [_code(function.__code__), further(cells), further(function.__defaults__)]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _code(code: types.CodeType) -> list:
-    # Constants hold the code of nested functions, whose repr names an address.
-    constants = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
-    return [code.co_code.hex(), constants, code.co_names]
+def _name(thing) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
+@functools.cache
+def _class_source(cls: type) -> str | None:
+    """Digest of the source text of a class and its bases; None where none of them has any."""
+    texts = []
+    for base in cls.__mro__:
+        try:
+            texts.append(inspect.getsource(base))
+        except (OSError, TypeError):
+            continue  # built in, or typed at a prompt
+    return _digest("\n".join(texts)) if texts else None
+
+
+def _function_source(function: types.FunctionType) -> str:
+    try:
+        text = inspect.getsource(
+            function.__code__
+        )  # of a decorated function itself, what it wraps is in its closure
+    except (OSError, TypeError):
+        raise _unrecognisable(function) from None
+    if function.__name__ == "<lambda>":
+        # The text is the whole line, on which there may be others: their bodies begin in different columns.
+        text += str(min(start for _, _, start, _ in function.__code__.co_positions() if start))
+    return _digest(text)
+
+
+def _inputs(function: types.FunctionType) -> dict:
+    """What a function's result depends on beside its arguments: its closure, defaults and plain globals."""
+    names = inspect.getclosurevars(function)
+    plain = {
+        k: v
+        for k, v in names.globals.items()
+        if isinstance(v, (bool, int, float, str, np.ndarray, jax.Array))
+    }
+    defaults = {"defaults": function.__defaults__, "keyword_defaults": function.__kwdefaults__}
+    return {**plain, **names.nonlocals, **defaults}
+
+
+def _unrecognisable(value) -> ValueError:
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return ValueError(
+        f"{name} cannot be recognised in another process, so that a run with it could not be resumed; define it in a "
+        "file, as a function or dataclass of plain values, or run without a folder."
+    )

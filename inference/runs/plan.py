@@ -15,8 +15,8 @@ from inference.kernels.sgld import SGLD
 from inference.problem import check_problem
 from inference.runs.binding import bind_kernel, check_init_params, stats_fields
 from inference.runs.completion import complete_readouts
-from inference.runs.datatree import build_tree, describe
-from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_data
+from inference.runs.datatree import build_tree
+from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_arrays
 from inference.runs.streaming import observe_draws
 from inference.starts import CHAIN_STARTS, start_params
 from models import CollapsedNetwork, Dataset, TwoLayerNetwork, checks
@@ -161,10 +161,12 @@ class SamplingPlan:
 
     def fingerprint(self) -> dict:
         """Everything that determines the draws, JSON-able."""
-        own_model = self.kernel.model is self.network
+        data, own_model = self.data, self.kernel.model is self.network
         return {
-            "network": describe(self.network),
-            "data": hash_data(self.data),
+            "network": describe_value(self.network),
+            "data": hash_arrays(
+                data.x, data.y, data.x_test, data.y_test, np.asarray(data.relevant or (), int)
+            ),
             "kernel": describe_kernel(self.kernel),
             "model": None if own_model else describe_value(self.kernel.model),
             "settings": self.settings,

@@ -1,13 +1,16 @@
 """Checkpoints and run folders: what they hold, what they refuse, and what they leave behind."""
 
 import errno
+import importlib
 import resource
+import sys
 from functools import partial
 
 import h5netcdf
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import xarray as xr
 from numpyro.infer import NUTS
@@ -15,7 +18,7 @@ from numpyro.infer import NUTS
 from inference import SGLD, DivergenceError, sample
 from inference.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from inference.runs.draw_files import join_pieces, open_draws, save_piece
-from inference.runs.fingerprint import describe_kernel, describe_value
+from inference.runs.fingerprint import describe_kernel, describe_value, fingerprint
 from inference.runs.run_folder import open_run
 from models import ARD, Dataset, TwoLayerNetwork
 
@@ -125,6 +128,61 @@ def test_values_are_described_without_addresses():
     assert "0x" not in str(describe_value({"a": Rate(1.0).at, "b": (Rate, {1, 2}, np.arange(3))}))
     keys = jax.random.key(0), jax.random.key(1), jax.random.key(0, impl="rbg")
     assert len({describe_value(key) for key in keys}) == 3
+    assert len({fingerprint(rate) for rate in (lambda t: 0.1 / (1 + t), lambda t: 0.2 / (1 + t))}) == 2
+    assert (
+        fingerprint(jax.jit(Rate(1.0).at)) == fingerprint(Rate(1.0).at) != fingerprint(jax.jit(Rate(2.0).at))
+    )
+    optax_rate = optax.cosine_decay_schedule
+    assert (
+        fingerprint(optax_rate(0.1, 50))
+        == fingerprint(optax_rate(0.1, 50))
+        != fingerprint(optax_rate(0.1, 51))
+    )
+
+
+PRIOR = """
+from dataclasses import dataclass
+from models import Isotropic
+
+@dataclass(frozen=True)
+class Own(Isotropic):
+    def factor(self):
+        return {factor}
+
+def schedule(t):
+    return {factor}
+"""
+
+
+def test_an_edited_prior_or_schedule_is_another_one(tmp_path, monkeypatch):
+    found = []
+    for i, factor in enumerate((1.0, 2.0, 1.0)):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "own.py").write_text(PRIOR.format(factor=factor))
+        with monkeypatch.context() as process:
+            process.syspath_prepend(tmp_path / str(i))
+            own = importlib.import_module("own")
+            found.append(
+                (fingerprint(TwoLayerNetwork(5, 8, 0.3, prior=own.Own())), fingerprint(own.schedule))
+            )
+            del sys.modules["own"]
+    assert found[0] == found[2]
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+
+
+def test_what_no_other_process_could_recognise_is_refused_where_it_would_be_resumed(
+    small_network, small_data, tmp_path
+):
+    kernel = SGLD(step_size=eval("lambda t: 1e-3 / (1 + t)"))  # as typed at a prompt
+    with pytest.raises(
+        ValueError, match=r"<lambda> cannot be recognised in another process.*without a folder\.$"
+    ):
+        sample(small_network, small_data, kernel, jax.random.key(0), **OPTIONS, folder=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+    assert (
+        sample(small_network, small_data, kernel, jax.random.key(0), **OPTIONS).posterior.sizes["draw"] == 6
+    )
 
 
 # --- the folder ---
