@@ -13,7 +13,7 @@ import xarray as xr
 
 from analysis.cli.compare import Compare
 from analysis.cli.diagnose import load_results
-from analysis.cli.output import console, progress_board
+from analysis.cli.output import note, progress_board
 from analysis.cli.sample import Sample
 from analysis.report.page import RunRecord, report
 from analysis.schemes.compare import COLUMNS
@@ -78,7 +78,7 @@ class Report:
                 progress=board.callback("checks and figures"),
             )
         size = path.stat().st_size / 1e6
-        console(to_stderr=True).print(f"report in {path} ({size:.1f} MB)", highlight=False, soft_wrap=True)
+        note(f"report in {path} ({size:.1f} MB)")
 
 
 def stored_rows(folder: Path, trees: dict[str, xr.DataTree]) -> dict[str, dict]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 import jinja2
@@ -109,10 +110,13 @@ def report(
         rows = {**{r.label: r.row for r in results.results}, **(rows or {})}
         results = results.trees
     _check(results)
-    steps = _Steps(len(results), progress)
-    verdicts = assess_all(results, seed=seed, progress=steps.assessed)
-    write_text(path, render(results, verdicts, rows or {}, title, runs, steps.drawn))
-    steps.finished()
+    # Two long parts, which take a step a result each: the checks, then the figures.
+    shown, total = progress or (lambda done, total, text: None), 2 * len(results) + 1
+    verdicts = assess_all(results, seed=seed, progress=lambda done, _, label: shown(done, total, label))
+    drawn = count(len(results) + 1)
+    page = render(results, verdicts, rows or {}, title, runs, lambda label: shown(next(drawn), total, label))
+    write_text(path, page)
+    shown(total, total, "")
     return path
 
 
@@ -148,34 +152,11 @@ def render(
         "selection": shown_table(selection.reset_index(), headings.SELECTION) if len(selection) else None,
         "unchecked": unchecked(verdicts),
     }
-    return _template().render(context)
-
-
-def _template() -> jinja2.Template:
     # Labels come from file names and priors from users' own classes: every value is escaped.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("report.html.jinja")
-
-
-class _Steps:
-    """Progress over the two long parts, which take a step a result each: the checks, then the figures."""
-
-    def __init__(self, count: int, progress):
-        self._total, self._report = 2 * count + 1, progress or (lambda done, total, text: None)
-        self._done = 0
-
-    def assessed(self, done: int, total: int, label: str) -> None:
-        self._done = done
-        self._report(done, self._total, label)
-
-    def drawn(self, label: str) -> None:
-        self._done += 1
-        self._report(self._done, self._total, label)
-
-    def finished(self) -> None:
-        self._report(self._total, self._total, "")
+    return environment.get_template("report.html.jinja").render(context)
 
 
 def _check(trees: Mapping[str, xr.DataTree]) -> None:

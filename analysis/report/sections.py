@@ -15,17 +15,9 @@ from analysis.results.headings import show_value
 from analysis.schemes.compare import COLUMNS, SchemeResult, row_of
 
 QUESTIONS = {POSTERIOR: "posterior", ELPD: "elpd LOO", PREDICTIONS: "predictive intervals"}
-_STATES = {
-    "passed": {"kind": "passed", "symbol": "✓", "word": "nothing against it"},
-    "failed": {"kind": "failed", "symbol": "✗", "word": "do not trust"},
-    "none": {"kind": "unchecked", "symbol": "–", "word": "not judged"},
-}
-_CHECK_STATES = {
-    "passed": {"kind": "passed", "symbol": "✓", "word": "passed"},
-    "note": {"kind": "note", "symbol": "!", "word": "note"},
-    "failed": {"kind": "failed", "symbol": "✗", "word": "failed"},
-    "unchecked": {"kind": "unchecked", "symbol": "–", "word": "not checked"},
-}
+# Of a check, and of an answer: symbol and words, never colour alone.
+_CHECKED = {"passed": "✓ passed", "note": "! note", "failed": "✗ failed", "unchecked": "– not checked"}
+_ANSWERED = {"passed": "✓ nothing against it", "failed": "✗ do not trust", "unchecked": "– not judged"}
 
 
 def result_of(tree: xr.DataTree, verdict: Verdict, row: dict | None) -> SchemeResult:
@@ -105,7 +97,7 @@ def _card(anchor: str, tree: xr.DataTree, verdict: Verdict) -> dict:
     checks = [
         {
             "name": c.name,
-            "state": _CHECK_STATES[c.status],
+            "state": _state(c.status, _CHECKED),
             "concern": QUESTIONS[c.concern],
             "value": _number(c.value),
             "limit": _number(c.limit),
@@ -130,9 +122,14 @@ def _card(anchor: str, tree: xr.DataTree, verdict: Verdict) -> dict:
 
 def _answer(verdict: Verdict, concern: str) -> dict:
     if verdict.failures(concern):
-        return _STATES["failed"]
+        return _state("failed", _ANSWERED)
     judged = any(c.concern == concern and c.status in ("passed", "note") for c in verdict.checks)
-    return _STATES["passed" if judged else "none"]
+    return _state("passed" if judged else "unchecked", _ANSWERED)
+
+
+def _state(kind: str, words: Mapping[str, str]) -> dict:
+    symbol, _, word = words[kind].partition(" ")
+    return {"kind": kind, "symbol": symbol, "word": word}
 
 
 def _settings(tree: xr.DataTree) -> dict:

@@ -45,7 +45,7 @@ def prior_predictive(
     -------
     xarray.DataTree
         The schema of :func:`inference.runs.datatree.build_tree`, scheme ``prior``, independent draws; so that
-        :func:`analysis.results.order_parameters` gives the prior's m and relevance ratio. A further group ``line`` holds
+        :func:`analysis.order_parameters` gives the prior's m and relevance ratio. A further group ``line`` holds
         ``f`` (function, position) of 12 draws on the line x(t) = (1 - t) x_A + t x_B through two test points, t from
         -1 to 2 in ``position``.
 

@@ -57,6 +57,22 @@ class SchemeResult:
 
 
 @dataclass(frozen=True)
+class SchemeFailure:
+    """A scheme that gave no answer, where, and the error that stopped it."""
+
+    scheme: str
+    prior: str
+    kappa: float
+    error: Exception
+
+    @property
+    def row(self) -> dict:
+        """Its row of the table: where it ran, and in place of figures the ``error``."""
+        place = {"kappa": self.kappa, "scheme": self.scheme, "prior": self.prior}
+        return {**dict.fromkeys(COLUMNS), **place, "error": sentence(self.error)}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Answers of several schemes, priors and noise levels; comparisons of the same problem add up.
 
@@ -66,18 +82,22 @@ class Comparison:
         What was declared, JSON-able.
     results
         One :class:`SchemeResult` per scheme, prior and κ.
+    failures
+        One :class:`SchemeFailure` for each that gave none.
     """
 
     problem: dict
     results: tuple[SchemeResult, ...]
+    failures: tuple[SchemeFailure, ...] = ()
 
     def __add__(self, other: Comparison) -> Comparison:
-        return Comparison({**self.problem, **other.problem}, self.results + other.results)
+        problem = {**self.problem, **other.problem}
+        return Comparison(problem, self.results + other.results, self.failures + other.failures)
 
     @property
     def rows(self) -> list[dict]:
-        """The table's rows, JSON-able; None where a figure has no meaning."""
-        return [result.row for result in self.results]
+        """The table's rows, JSON-able, those of failures last; None where a figure has no meaning."""
+        return [one.row for one in (*self.results, *self.failures)]
 
     @property
     def trees(self) -> dict[str, xr.DataTree]:
@@ -85,8 +105,8 @@ class Comparison:
         return {result.label: result.tree for result in self.results}
 
     def table(self) -> pd.DataFrame:
-        """One row a scheme, the columns of :data:`COLUMNS`."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+        """One row a scheme, the columns of :data:`COLUMNS`, and ``error`` where a scheme has failed."""
+        return pd.DataFrame(self.rows, columns=[*COLUMNS, *["error"] * bool(self.failures)])
 
     def select(self, **wanted) -> list[SchemeResult]:
         """The results whose rows hold the `wanted` values, such as ``select(kappa=0.05, prior="ard")``."""
@@ -146,14 +166,13 @@ def compare(
     Comparison
         Its ``table()`` has one row a scheme: the order parameter with its standard error, the test MSE of one
         draw and of the mean, the relevance ratio, worst R-hat and ESS of functions, Pareto k̂ (guides), elpd by
-        PSIS-LOO, gradient evaluations and wall time.
+        PSIS-LOO, gradient evaluations and wall time. A scheme that fails, such as SGLD at a step size that is too
+        large, leaves a row with its error, and stops no other.
 
     Raises
     ------
     ValueError
-        For an unknown scheme, or one that does not cover the problem.
-    DivergenceError
-        When SGLD's step size is too large for the problem.
+        For an unknown scheme, or one that does not cover the prior; and the error of the first scheme where all fail.
 
     Examples
     --------
@@ -164,19 +183,34 @@ def compare(
     >>> compare(network, data, ["nngp", "mean-field"]).table().scheme.tolist()
     ['nngp', 'mean-field']
     """
-    check_problem(network, data)
-    checks.whole("workers", workers, 1)
     names = default_schemes(network, data) if schemes is None else list(schemes)
     if not names:
         raise ValueError("schemes must name at least one scheme, or be None for all that apply.")
+    comparison = run_schemes(network, data, names, key, progress=progress, workers=workers)
+    if not comparison.results:
+        raise comparison.failures[0].error
+    return comparison
+
+
+def run_schemes(
+    network: TwoLayerNetwork,
+    data: Dataset,
+    names: Sequence[str],
+    key: jax.Array | None = None,
+    *,
+    progress: dict[str, ProgressCallback] | None = None,
+    workers: int = 1,
+) -> Comparison:
+    """As :func:`compare`, for named schemes, and with failures alone where every one of them fails."""
+    check_problem(network, data)
+    checks.whole("workers", workers, 1)
     for name in names:
-        check_scheme(name, network, data)
+        check_scheme(name, network)
     key = jax.random.key(0) if key is None else key
     callbacks = progress or {}
-
     stopped = threading.Event()
 
-    def run(name: str) -> SchemeResult:
+    def run(name: str) -> SchemeResult | SchemeFailure:
         scheme_key = jax.random.fold_in(key, list(SCHEMES).index(name))
 
         def report(done: int, total: int, text: str) -> None:
@@ -184,17 +218,32 @@ def compare(
                 raise CancelledError
             callbacks.get(name, lambda done, total, text: None)(done, total, text)
 
-        return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
+        try:
+            return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
+        except CancelledError:
+            raise
+        except Exception as error:
+            return SchemeFailure(name, network.prior.name, network.kappa, error)
 
     with ThreadPoolExecutor(workers) as pool:
         try:
-            results = tuple(pool.map(run, names))
+            found = list(pool.map(run, names))
         except BaseException:
-            # After Ctrl-C or a failure the others stop at their next report instead of running to their end.
+            # After Ctrl-C the others stop at their next report instead of running to their end.
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Comparison(describe_problem(network, data), results)
+    results = tuple(one for one in found if isinstance(one, SchemeResult))
+    failures = tuple(one for one in found if isinstance(one, SchemeFailure))
+    return Comparison(describe_problem(network, data), results, failures)
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line; the type's name too, but for errors whose message says enough."""
+    text = " ".join(str(error).split())[:500]
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."
 
 
 def summarise(tree: xr.DataTree, point) -> SchemeResult:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -19,7 +18,7 @@ from analysis.results.files import save_tree
 from analysis.schemes.compare import COLUMNS
 from analysis.schemes.registry import SCHEMES, check_scheme
 from analysis.sweep.cells import Budget, Cell, Outcome, read_outcome, write_outcome
-from analysis.sweep.engines import cores, dask_cluster, in_process, local_processes
+from analysis.sweep.engines import in_process, on_workers
 from inference.runs.datatree import describe
 from models import TwoLayerNetwork, WeightPrior, checks
 
@@ -78,7 +77,7 @@ def sweep(
         Processes on this machine, one a core by default; 0 for this process. They are spawned, so that a
         script that sweeps needs an ``if __name__ == "__main__":``.
     scheduler
-        Address of a Dask scheduler, whose workers then run the cells (extra ``[cluster]``).
+        Address of a Dask scheduler, whose workers then run the cells.
     retries
         How often a cell that fails runs again before it is recorded as failed; the others go on.
     progress
@@ -120,12 +119,10 @@ def sweep(
     folder = None if out is None else Path(out)
     found = {} if folder is None else _kept(folder, cells)
     missing = [cell for cell in cells if cell.fingerprint not in found]
-    if scheduler is not None:
-        outcomes = dask_cluster(missing, retries, scheduler)
-    elif workers == 0:
+    if workers == 0 and scheduler is None:
         outcomes = in_process(missing, retries)
     else:
-        outcomes = local_processes(missing, retries, workers or cores())
+        outcomes = on_workers(missing, retries, workers, scheduler)
     report = _Report(progress, len(found), len(cells))
     if missing:
         with closing(outcomes):
@@ -170,14 +167,13 @@ def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retri
 
 def _cells(network: TwoLayerNetwork, teacher, axes: dict, num_test: int, budget: Budget) -> list[Cell]:
     """A cell for every point of the grid, but for schemes on priors that they do not cover."""
-    tiny = teacher.sample(jax.random.key(0), 1, 1)  # what a scheme covers does not depend on the sizes
     cells = []
     for scheme in axes["scheme"]:
         covered = 0
         for prior in axes["prior"]:
             declared = replace(network, prior=prior)
             try:
-                check_scheme(scheme, declared, tiny)
+                check_scheme(scheme, declared)
             except ValueError as error:
                 refusal = error
                 continue

@@ -46,16 +46,11 @@ def summary(tree: xr.DataTree) -> pd.DataFrame:
     tree
         From :func:`reproduce`.
     """
-    rows = pd.concat([_networks_summary(tree), _theories_summary(tree)], ignore_index=True)
-    return rows.reindex(columns=list(COLUMNS))
-
-
-def _networks_summary(tree: xr.DataTree) -> pd.DataFrame:
-    grid = tree["networks"].to_dataset()
-    cells = grid.assign(distance=np.abs(grid.start_difference)).to_dataframe().reset_index()
+    grid, found = (tree[name].to_dataset() for name in ("networks", "theories"))
+    cells = grid.assign(start_difference=np.abs(grid.start_difference)).to_dataframe().reset_index()
     seeds = cells[cells.status == "done"].groupby(["prior", "kappa", "num_data"], sort=False)
     # sem is NaN for one seed: its spread over the data sets is not known.
-    table = seeds.agg(
+    networks = seeds.agg(
         order_parameter=("order_parameter", "mean"),
         order_parameter_se=("order_parameter", "sem"),
         test_mse=("test_mse_draw", "mean"),
@@ -65,20 +60,17 @@ def _networks_summary(tree: xr.DataTree) -> pd.DataFrame:
         num_converged=("converged", "sum"),
         r_hat_max=("r_hat_max", "max"),
         ess_min=("ess_min", "min"),
-        start_difference=("distance", "max"),
+        start_difference=("start_difference", "max"),
         gradient_evaluations=("gradient_evaluations", "mean"),
     )
-    return table.reset_index().assign(source="networks", scheme=grid.attrs["scheme"])
-
-
-def _theories_summary(tree: xr.DataTree) -> pd.DataFrame:
-    found = tree["theories"].to_dataset()
-    if "order_parameter" not in found:
-        return pd.DataFrame()
-    names = {"order_parameter": "order_parameter", "error": "order_parameter_se", "test_mse": "test_mse"}
-    names |= {"test_mse_mean": "test_mse_mean", "converged": "num_converged"}
-    table = found[list(names)].rename(names).to_dataframe().reset_index().rename(columns={"theory": "scheme"})
-    return table.dropna(subset="order_parameter").assign(source="theory")
+    parts = [networks.reset_index().assign(source="networks", scheme=grid.attrs["scheme"])]
+    if found.data_vars:
+        names = {"error": "order_parameter_se", "converged": "num_converged", "theory": "scheme"}
+        theories = (
+            found.drop_vars("onset", errors="ignore").to_dataframe().reset_index().rename(columns=names)
+        )
+        parts.append(theories.dropna(subset="order_parameter").assign(source="theory"))
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
 
 
 def read_reference(
