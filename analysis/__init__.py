@@ -4,7 +4,8 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-# Imported when they are first asked for (PEP 562): together they take seconds, and no command needs them all.
+# Imported when they are first asked for (PEP 562): together they take seconds, and no command needs
+# them all.
 _PLACES = {
     "Comparison": "schemes.compare",
     "CriticalNoise": "theory.critical_noise",

@@ -1,8 +1,11 @@
 """The command line ``mfzoo``, built from the dataclasses of its commands."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+
+from analysis.cli.output import COMMAND_LINE
 
 # Class and purpose of every command; the class is imported only where it runs.
 COMMANDS = {
@@ -19,26 +22,19 @@ COMMANDS = {
 
 
 def parse(args: Sequence[str]):
-    """The command of a command line, as its dataclass; ``SystemExit`` for help and for what does not parse."""
+    """The command of a command line, as its dataclass; ``SystemExit`` for help and for what does
+    not parse."""
     import tyro
 
     name, *options = args or [""]
     if name not in COMMANDS:
         wanted = name in ("-h", "--help")
         lines = [f"  {command:<11}{purpose}" for command, (_, purpose) in COMMANDS.items()]
-        problem = (
-            []
-            if wanted
-            else [f"mfzoo: error: {name!r} is no command." if name else "mfzoo: error: no command."]
-        )
-        usage = [
-            "usage: mfzoo COMMAND [OPTIONS]",
-            "",
-            *lines,
-            "",
-            "mfzoo COMMAND --help lists the options.",
-            *problem,
-        ]
+        usage = ["usage: mfzoo COMMAND [OPTIONS]", "", *lines, "", "mfzoo COMMAND --help lists the options."]
+        if not wanted:
+            usage.append(
+                f"mfzoo: error: {name!r} is no command." if name else "mfzoo: error: name a command."
+            )
         print("\n".join(usage), file=sys.stdout if wanted else sys.stderr)
         raise SystemExit(0 if wanted else 2)
     command = getattr(import_module(f"analysis.cli.{name}"), COMMANDS[name][0])
@@ -47,8 +43,10 @@ def parse(args: Sequence[str]):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; exit status 0, 2 for arguments or files that will not do, 130 for Ctrl-C."""
+    args = sys.argv[1:] if args is None else list(args)
     try:
-        command = parse(sys.argv[1:] if args is None else args)
+        command = parse(args)
+        COMMAND_LINE.set(shlex.join(["mfzoo", *args]))
         command.output.check()
         command.run()
     except ValueError as error:

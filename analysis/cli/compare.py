@@ -35,10 +35,11 @@ _PLACE = ("kappa", "scheme", "prior")
 class Compare:
     """Run every scheme on the same problem and lay the answers side by side.
 
-    Without options: parity, 16 inputs, degree 2, width 64, 300 training points, κ = 0.05 and 0.1, isotropic and
-    ARD prior. With --data FILE on measurements: in standardised units, at the noise that the evidence of the NNGP
-    chooses. Writes run.nc (all draws), table.csv, elpd.csv, the figures and settings.json to one folder; under the
-    prior spike-and-slab inclusion.csv, the posterior inclusion probabilities of the inputs; with --probes probes.csv.
+    Without options: parity, 16 inputs, degree 2, width 64, 300 training points, κ = 0.05 and 0.1,
+    isotropic and ARD prior. With --data FILE on measurements: in standardised units, at the noise
+    that the evidence of the NNGP chooses. Writes run.nc (all draws), table.csv, elpd.csv, the
+    figures and settings.json to one folder; under the prior spike-and-slab inclusion.csv, the
+    posterior inclusion probabilities of the inputs; with --probes probes.csv.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
@@ -47,15 +48,16 @@ class Compare:
     )
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappas: Kappas = ()
-    """Noise levels κ. By default (auto) 0.05 and 0.1 on parity; on a file's data the one that maximises the evidence
-    of the NNGP, whose noise of one target is κ√P."""
+    """Noise levels κ. By default (auto) 0.05 and 0.1 on parity; on a file's data the one that
+    maximises the evidence of the NNGP, whose noise of one target is κ√P."""
     priors: Priors = ("isotropic", "ard")
-    """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters as in
-    'student-t(df=3)'."""
+    """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters
+    as in 'student-t(df=3)'."""
     schemes: Names = ()
-    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel,
-    block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; by default all but the last five that cover
-    the problem. A named scheme is left out for the priors that it does not cover."""
+    """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
+    adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; by default
+    all but the last five that cover the problem. A named scheme is left out for the priors that it
+    does not cover."""
     plots: bool = True
     """Draw the figures."""
 
@@ -86,7 +88,8 @@ class Compare:
         note(f"results in {folder}")
 
     def with_kappas(self, data: Dataset) -> Self:
-        """This command with its noise levels chosen where they are left open; says how, and in which units."""
+        """This command with its noise levels chosen where they are left open; says how, and in
+        which units."""
         self.inputs.note_units(data)
         if self.kappas:
             return self
@@ -123,7 +126,8 @@ class Compare:
         return comparison
 
     def _schemes(self, networks: list[TwoLayerNetwork], data: Dataset) -> list[list[str]]:
-        """For each network the default schemes, or those named that cover its prior; says which do not."""
+        """For each network the default schemes, or those named that cover its prior; says which do
+        not."""
         for name in self.schemes:
             checks.one_of("schemes", name, SCHEMES)
             left_out = [n.prior.name for n in networks[: len(self.priors)] if not SCHEMES[name].covers(n)]
@@ -150,7 +154,8 @@ def inclusion_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def probe_table(comparison: Comparison) -> pd.DataFrame:
-    """How each result ranks the probes, see :mod:`analysis.diagnostics.probes`; NNGP, which ranks none, left out."""
+    """How each result ranks the probes, see :mod:`analysis.diagnostics.probes`; NNGP, which ranks
+    none, left out."""
     ranked = [result for result in comparison.results if result.row["scheme"] != "nngp"]
     return pd.DataFrame([{**{n: r.row[n] for n in _PLACE}, **rank_probes(r.tree)} for r in ranked])
 

@@ -32,9 +32,10 @@ from analysis.results.files import load_tree, write_json
 class Diagnose:
     """Say of each result whether it can be trusted, and if not, why; lay the answers side by side.
 
-    Results are those of mfzoo compare and mfzoo sample. Runs of one network on the same data help each other: a run
-    from another start shows whether the start matters, one at half the step size its bias, and NUTS, where it has
-    converged, is the reference. Writes verdicts.json, checks.csv, distances.csv, feature_selection.csv and figures.
+    Results are those of mfzoo compare and mfzoo sample. Runs of one network on the same data help
+    each other: a run from another start shows whether the start matters, one at half the step size
+    its bias, and NUTS, where it has converged, is the reference. Writes verdicts.json, checks.csv,
+    distances.csv, feature_selection.csv and figures.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -87,7 +88,8 @@ class Diagnose:
 
 
 def load_results(paths) -> dict[str, xr.DataTree]:
-    """The results in run files, by label; where labels repeat, with the name of the folder before them.
+    """The results in run files, by label; where labels repeat, with the name of the folder before
+    them.
 
     Raises
     ------

@@ -125,7 +125,8 @@ class Problem:
     gamma: float = 0.5
     """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
     alpha0: float = 4.0
-    """Shape α0 of the Gamma density of the priors ard, neuron-ard and grouped-ard; its rate is α0/d."""
+    """Shape α0 of the Gamma density of the priors ard, neuron-ard and grouped-ard; its rate is
+    α0/d."""
 
     def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
         """The network at noise κ with the named prior, see :meth:`prior`."""
@@ -139,7 +140,8 @@ class Problem:
         return replace(self, input_dim=data.input_dim)
 
     def prior(self, name: str) -> WeightPrior:
-        """The prior that `name` describes, see :func:`models.make_prior`; α0 is the shape of ARD in its forms."""
+        """The prior that `name` describes, see :func:`models.make_prior`; α0 is the shape of ARD in
+        its forms."""
         is_ard = "ard" in name.partition("(")[0].split("-")
         return make_prior(name, **({"shape": self.alpha0} if is_ard else {}))
 
@@ -157,17 +159,18 @@ class DataOptions:
     num_test: int = 1000
     """Number of test points."""
     data: Path | None = None
-    """Read the data from this .csv, .parquet or .npz (x, y) file instead; input-dim, degree, num-data and num-test
-    then do not count."""
+    """Read the data from this .csv, .parquet or .npz (x, y) file instead; input-dim, degree,
+    num-data and num-test then do not count."""
     target: str | None = None
     """Column of the .csv or .parquet file to predict; the last one by default."""
     test_fraction: float = 0.25
     """Share of the file's rows to hold out, drawn by the seed."""
     standardise: bool = False
-    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows: every prediction
-    and MSE is then in standard deviations of the target."""
+    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows:
+    every prediction and MSE is then in standard deviations of the target."""
     probes: bool = False
-    """Append a shuffled copy of every input, irrelevant by construction, and report how each scheme ranks them."""
+    """Append a shuffled copy of every input, irrelevant by construction, and report how each scheme
+    ranks them."""
 
     def load(self, problem: Problem, seed: int) -> Dataset:
         """The data, the same for the same seed."""
@@ -222,10 +225,12 @@ class OutputOptions:
     overwrite: bool = False
     """Write to the folder even if it holds the draws of an earlier run."""
     json: bool = False
-    """Print one JSON object on standard output instead of a table; all else goes to standard error."""
+    """Print one JSON object on standard output instead of a table; all else goes to standard error.
+    """
 
     def check(self) -> None:
-        """``ValueError`` for options out of range (a ``__post_init__`` would be worded by the parser)."""
+        """``ValueError`` for options out of range (a ``__post_init__`` would be worded by the
+        parser)."""
         checks.whole("seed", self.seed, 0)
 
     def key(self) -> jax.Array:
@@ -251,7 +256,8 @@ class OutputOptions:
 
 
 def with_stored(options, stored: dict, exempt: set[str], usual=None):
-    """`options` with the values that ``settings.json`` holds for a run, those named in `exempt` left as given.
+    """`options` with the values that ``settings.json`` holds for a run, those named in `exempt`
+    left as given.
 
     What is as in `usual`, by default the options' own defaults, counts as not given.
 
@@ -305,7 +311,8 @@ def check_distinct(priors: list[WeightPrior]) -> None:
 
 
 def try_prior(network: TwoLayerNetwork, name: str) -> None:
-    """``ValueError`` where the weights of a prior cannot be drawn or sampled: a mistake in the user's own class."""
+    """``ValueError`` where the weights of a prior cannot be drawn or sampled: a mistake in the
+    user's own class."""
 
     from inference.tracing import TRACE_LOCK
 

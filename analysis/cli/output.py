@@ -1,4 +1,5 @@
-"""What a command writes and prints: answers on standard output, progress and notes on standard error."""
+"""What a command writes and prints: answers on standard output, progress and notes on standard
+error."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# What is being run, as it would be typed; None where a command is run from Python.
+COMMAND_LINE: ContextVar[str | None] = ContextVar("COMMAND_LINE", default=None)
+
+
 def console(to_stderr: bool) -> Console:
     """A console on standard error, or on standard output."""
     return Console(file=sys.stderr if to_stderr else sys.stdout)
@@ -36,7 +42,8 @@ def note(text: str, style: str | None = None) -> None:
 
 
 def show_table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str] = COMPARISON) -> None:
-    """Print a table on standard output, in pieces side by side where the terminal is too narrow for it."""
+    """Print a table on standard output, in pieces side by side where the terminal is too narrow for
+    it."""
     out = console(to_stderr=False)
     if not out.is_terminal:
         out.width = 200
@@ -112,7 +119,8 @@ def write_results(
     tables: Mapping[str, pd.DataFrame] | None = None,
     figures: Mapping[str, Figure] | None = None,
 ) -> None:
-    """Write NAME.nc, NAME.csv (but for empty tables), NAME.png and ``settings.json`` into `folder`, each whole."""
+    """Write NAME.nc, NAME.csv (but for empty tables), NAME.png and ``settings.json`` into `folder`,
+    each whole."""
     for name, tree in (trees or {}).items():
         save_tree(tree, folder / f"{name}.nc")
     for name, frame in (tables or {}).items():
@@ -124,8 +132,10 @@ def write_results(
 
 
 def write_settings(folder: Path, settings: Mapping) -> None:
-    """Write ``settings.json``: the options of a command, and the version that ran it."""
-    write_json(folder / "settings.json", jsonable({**settings, "version": version("mean-field-zoo")}))
+    """Write ``settings.json``: the options of a command, as they were given too, and the version
+    that ran it."""
+    made = {"command_line": COMMAND_LINE.get(), "version": version("mean-field-zoo")}
+    write_json(folder / "settings.json", jsonable({**settings, **made}))
 
 
 def read_settings(folder: Path, command: str) -> dict:
@@ -144,7 +154,8 @@ def read_settings(folder: Path, command: str) -> dict:
 
 
 class Board:
-    """A progress display on standard error: one bar for all jobs, and one for each job that is running."""
+    """A progress display on standard error: one bar for all jobs, and one for each job that is
+    running."""
 
     def __init__(self, display, jobs: int):
         self._display = display

@@ -26,7 +26,8 @@ from inference.runs.progress import progress_callback
 
 @dataclass(frozen=True)
 class Phase:
-    """Solve theories over a grid of noises κ and data sizes P on sparse parity, and draw the phase diagram.
+    """Solve theories over a grid of noises κ and data sizes P on sparse parity, and draw the phase
+    diagram.
 
     Writes phase.nc (the grid), table.csv, phase_diagram.png and settings.json to one folder.
     """
@@ -101,7 +102,8 @@ def onsets(grid: xr.Dataset) -> dict[str, list[dict]]:
 
 
 def as_json(grid: xr.Dataset) -> dict:
-    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per entry of its own num_data."""
+    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per entry of its own
+    num_data."""
     results = {}
     for name, rows in onsets(grid).items():
         sizes = [math.inf if row["P"] is None else row["P"] for row in rows]

@@ -15,9 +15,10 @@ _QUANTILES = (0.05, 0.5, 0.95)
 class ListPriors:
     """List the priors with their parameters, or draw networks from them before anyone fits.
 
-    With --plot or --out draws from the prior predictive: functions on a line through input space, the order parameter
-    m and the relevance ratio under the prior. Writes prior.nc (all draws), table.csv, prior_predictive.png and
-    settings.json to one folder. Any prior is written NAME, FILE.py:CLASS, or with parameters as in 'ard(shape=0.1)'.
+    With --plot or --out draws from the prior predictive: functions on a line through input space,
+    the order parameter m and the relevance ratio under the prior. Writes prior.nc (all draws),
+    table.csv, prior_predictive.png and settings.json to one folder. Any prior is written NAME,
+    FILE.py:CLASS, or with parameters as in 'ard(shape=0.1)'.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)

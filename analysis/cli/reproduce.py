@@ -18,20 +18,8 @@ from analysis.plots.learning_curve import plot_learning_curve, plot_reproduced_p
 from analysis.sweep.reproduce import cell_edges, reproduce
 from analysis.sweep.reproduction_table import read_reference, summary
 
-_SHOWN = (
-    "prior",
-    "kappa",
-    "num_data",
-    "order_parameter",
-    "order_parameter_se",
-    "test_mse",
-    "test_mse_se",
-    "num_seeds",
-    "num_converged",
-    "r_hat_max",
-    "ess_min",
-    "start_difference",
-)
+# Of the columns of table.csv those that the printed one does without.
+_HIDDEN = ["source", "scheme", "start", "test_mse_mean", "gradient_evaluations"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +30,11 @@ class _Experiment(Grid):
         default_factory=partial(Problem, input_dim=20, degree=2, width=256)
     )
     scheme: Literal["langevin", "sgld", "nuts"] = "langevin"
-    """Sampler of the networks; langevin starts half of its chains from the prior and half aligned."""
+    """Sampler of the networks; langevin starts half of its chains from the prior and half aligned.
+    """
     theories: Names = ()
-    """Theories to lay over the networks, each for the priors that it covers; by default all that cover one."""
+    """Theories to lay over the networks, each for the priors that it covers; by default all that
+    cover one."""
 
     def run(self) -> None:
         """Run what is missing, write the folder, print the summary."""
@@ -81,7 +71,7 @@ class _Experiment(Grid):
             print_json({"problem": problem, "cells": counts, "rows": json_rows(table)})
         else:
             whole = dict.fromkeys(("num_data", "num_seeds", "num_converged"), int)
-            show_table(sampled[list(_SHOWN)].astype(whole), "Networks, mean over the seeds")
+            show_table(sampled.drop(columns=_HIDDEN).astype(whole), "Networks, mean over the seeds")
         if loose:
             note(
                 f"{loose} of {count(cells)['done']} cells did not converge (hollow marks): their chains need a "
@@ -96,17 +86,20 @@ class _Experiment(Grid):
 
 @dataclass(frozen=True)
 class LearningCurve(_Experiment):
-    """Sample networks over the data size P at noises on both sides of the transition, and lay the theories over them.
+    """Sample networks over the data size P at noises on both sides of the transition, and lay the
+    theories over them.
 
-    At 20 inputs, degree 2 and width 256 AK has the onset of features (m = 0.1) with the isotropic prior at κ = 0.042,
-    0.058, 0.065 and 0.070 for P = 50, 105, 220 and 2000; with ARD, from the prior's side, at 0.100, 0.111, 0.116 and
-    0.120 (mfzoo phase). So of the default noises 0.03 lies below every onset, 0.05 above the isotropic one at P = 50
-    alone, and 0.11 above the isotropic one at every P, while ARD's passes over it as P grows.
+    At 20 inputs, degree 2 and width 256 AK has the onset of features (m = 0.1) with the isotropic
+    prior at κ = 0.042, 0.058, 0.065 and 0.070 for P = 50, 105, 220 and 2000; with ARD, from the
+    prior's side, at 0.100, 0.111, 0.116 and 0.120 (mfzoo phase). So of the default noises 0.03 lies
+    below every onset, 0.05 above the isotropic one at P = 50 alone, and 0.11 above the isotropic
+    one at every P, while ARD's passes over it as P grows.
 
-    Writes learning_curve.nc (the whole grid and the theories), table.csv (a row per point of the figure: means and
-    standard errors over the seeds), cells.csv (a row per seed), learning_curve.png and settings.json to one folder.
-    The same command with the same --out continues what was stopped. How long chains run depends on κ and --effort
-    alone, never on the test error.
+    Writes learning_curve.nc (the whole grid and the theories), table.csv (a row per point of the
+    figure: means and standard errors over the seeds), cells.csv (a row per seed),
+    learning_curve.png and settings.json to one folder. The same command with the same --out
+    continues what was stopped. How long chains run depends on κ and --effort alone, never on the
+    test error.
     """
 
     kappas: Numbers = (0.03, 0.05, 0.11)
@@ -116,8 +109,8 @@ class LearningCurve(_Experiment):
     seeds: Seeds = (0, 1, 2)
     """Seeds of the data and of the chains (the stop of a range is left out)."""
     reference: Path | None = None
-    """A .csv file with the published learning curve (docs/data/learning_curve_kappa_5e-3.csv), to lay over the figure
-    at its d = 35, k = 4, N = 512, κ = 0.005."""
+    """A .csv file with the published learning curve (docs/data/learning_curve_kappa_5e-3.csv), to
+    lay over the figure at its d = 35, k = 4, N = 512, κ = 0.005."""
 
     command: ClassVar[str] = "learning-curve"
 
@@ -138,13 +131,15 @@ class LearningCurve(_Experiment):
 
 @dataclass(frozen=True)
 class PhaseDiagram(_Experiment):
-    """Sample networks on a grid of noises κ and data sizes P: m beside AK's, with the theory's onset over both.
+    """Sample networks on a grid of noises κ and data sizes P: m beside AK's, with the theory's
+    onset over both.
 
-    The default noises span the onsets of features with both priors, see mfzoo reproduce learning-curve --help.
+    The default noises span the onsets of features with both priors, see mfzoo reproduce
+    learning-curve --help.
 
-    Writes phase_diagram.nc (the whole grid and the theory), table.csv, cells.csv, phase_diagram.png and
-    phase_diagram_mse.png, and settings.json to one folder. The same command with the same --out continues what was
-    stopped.
+    Writes phase_diagram.nc (the whole grid and the theory), table.csv, cells.csv, phase_diagram.png
+    and phase_diagram_mse.png, and settings.json to one folder. The same command with the same --out
+    continues what was stopped.
     """
 
     kappas: Numbers = field(default_factory=partial(parse_numbers, "0.03:0.18:6"))
@@ -152,7 +147,8 @@ class PhaseDiagram(_Experiment):
     num_data: Numbers = field(default_factory=partial(parse_numbers, "50:1000:4"))
     """Numbers of training points P."""
     seeds: Seeds = (0,)
-    """Seeds of the data and of the chains (the stop of a range is left out); m is the mean over them."""
+    """Seeds of the data and of the chains (the stop of a range is left out); m is the mean over
+    them."""
     theories: Names = ("adaptive-kernel",)
     """Theories to show beside the networks; the onset is that of the first."""
 
@@ -172,7 +168,8 @@ class PhaseDiagram(_Experiment):
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Reproduce the experiment: networks that are sampled, not stopped on the test error, and theories over them."""
+    """Reproduce the experiment: networks that are sampled, not stopped on the test error, and
+    theories over them."""
 
     experiment: tyro.conf.OmitArgPrefixes[
         Annotated[LearningCurve, tyro.conf.subcommand("learning-curve", prefix_name=False)]

@@ -32,8 +32,9 @@ from models import checks
 class Sample:
     """Sample one posterior and diagnose it; writes run.nc, table.csv, traces.png and settings.json.
 
-    The draws go to the folder as they come. A run that was stopped, by Ctrl-C or a power cut, goes on with
-    ``mfzoo sample --out FOLDER --resume`` and ends with the same draws as if it had not been.
+    The draws go to the folder as they come. A run that was stopped, by Ctrl-C or a power cut, goes
+    on with ``mfzoo sample --out FOLDER --resume`` and ends with the same draws as if it had not
+    been.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
@@ -49,9 +50,11 @@ class Sample:
     prior: PriorName = "isotropic"
     """Prior over the hidden weights."""
     step_size: float | None = None
-    """Step size, ε of sgld, psgld and mala, h of langevin and sghmc; by default one that suits this κ and prior."""
+    """Step size, ε of sgld, psgld and mala, h of langevin and sghmc; by default one that suits this
+    κ and prior."""
     preconditioner: Literal["none", "prior"] | None = None
-    """Where a step size is given: none, or the prior variance of each site (sgld, langevin, sghmc, mala)."""
+    """Where a step size is given: none, or the prior variance of each site (sgld, langevin, sghmc,
+    mala)."""
     friction: float | None = None
     """Where a step size is given: γ of langevin and sghmc."""
     num_chains: int = 4

@@ -25,9 +25,9 @@ class Solve:
     """
 
     theory: TheoryName
-    """nngp: infinite width. mean-field: the plain mean field. mean-field-ard: the mean field with the ARD prior.
-    adaptive-kernel: neurons that adapt to the kernel they form together. block-adaptive-kernel: the same with the
-    relevant block kept exactly, sampled."""
+    """nngp: infinite width. mean-field: the plain mean field. mean-field-ard: the mean field with
+    the ARD prior. adaptive-kernel: neurons that adapt to the kernel they form together.
+    block-adaptive-kernel: the same with the relevant block kept exactly, sampled."""
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappa: float = 0.05
@@ -36,14 +36,16 @@ class Solve:
     """Number of training points P for theories with a finite-P form (nngp, adaptive-kernel,
     block-adaptive-kernel); infinite by default."""
     data: Path | None = None
-    """Solve on the data in this .csv, .parquet or .npz (x, y) file instead; input-dim and degree then do not
-    count."""
+    """Solve on the data in this .csv, .parquet or .npz (x, y) file instead; input-dim and degree
+    then do not count."""
     target: str | None = None
     """Column of the .csv or .parquet file to predict; the last one by default."""
     standardise: bool = False
-    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows."""
+    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows.
+    """
     prior: PriorName | None = None
-    """Prior over the hidden weights, for adaptive-kernel and block-adaptive-kernel: isotropic (default) or ard."""
+    """Prior over the hidden weights, for adaptive-kernel and block-adaptive-kernel: isotropic
+    (default) or ard."""
     start: Literal["prior", "aligned"] = "prior"
     """Which start's branch to report, where the theory has several."""
 

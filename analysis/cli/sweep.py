@@ -43,7 +43,8 @@ class Grid:
     num_test: int = DataOptions.num_test
     """Number of test points."""
     seeds: Seeds = ()
-    """Seeds of the data and of the schemes (the stop of a range is left out); by default the one of --seed."""
+    """Seeds of the data and of the schemes (the stop of a range is left out); by default the one of
+    --seed."""
     priors: Priors = ("isotropic", "ard")
     """Priors over the hidden weights, as in mfzoo compare."""
     workers: int | None = None
@@ -106,11 +107,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Sweep(Grid):
-    """Run schemes on every cell of a grid of (κ, P, seed, prior), in parallel, never a finished cell twice.
+    """Run schemes on every cell of a grid of (κ, P, seed, prior), in parallel, never a finished
+    cell twice.
 
-    Writes a file per cell as soon as it is finished, and at the end sweep.nc (the whole grid), table.csv, sweep.png
-    and settings.json to one folder. The same command with the same --out continues what was stopped, and tries
-    again what has failed.
+    Writes a file per cell as soon as it is finished, and at the end sweep.nc (the whole grid),
+    table.csv, sweep.png and settings.json to one folder. The same command with the same --out
+    continues what was stopped, and tries again what has failed.
     """
 
     schemes: Names = ("sgld", "adaptive-kernel")
@@ -143,7 +145,8 @@ def rows(grid: xr.Dataset) -> pd.DataFrame:
 
 
 def summary(cells: pd.DataFrame) -> pd.DataFrame:
-    """A row per scheme, prior, κ and P: means over the seeds, worst R-hat and ESS, spread of m over the seeds."""
+    """A row per scheme, prior, κ and P: means over the seeds, worst R-hat and ESS, spread of m over
+    the seeds."""
     return (
         cells.groupby([name for name in DIMENSIONS if name != "seed"], sort=False)
         .agg(

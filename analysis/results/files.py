@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` in the folder of `path`, then rename the result to `path`.
 
-    A reader sees the old file or the new one, never half of one; after a failure the temporary file is gone.
+    A reader sees the old file or the new one, never half of one; after a failure the temporary file
+    is gone.
 
     Raises
     ------

@@ -10,8 +10,9 @@ from analysis.results.order_parameters import group, is_independent, mean_and_se
 def inclusion_probabilities(tree: xr.DataTree) -> pd.DataFrame:
     """P(γ_j = 1 | data) of every input j, with its Monte-Carlo standard error.
 
-    The prior records P(γ_j = 1 | scale of input j) in every draw, as :class:`models.SpikeAndSlab` does; the mean over
-    the posterior is P(γ_j = 1 | data), without the noise of drawing the indicators γ (Rao and Blackwell).
+    The prior records P(γ_j = 1 | scale of input j) in every draw, as :class:`models.SpikeAndSlab`
+    does; the mean over the posterior is P(γ_j = 1 | data), without the noise of drawing the
+    indicators γ (Rao and Blackwell).
 
     Parameters
     ----------

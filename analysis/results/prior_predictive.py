@@ -115,7 +115,8 @@ def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict
 
 
 def line(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Positions t and points x(t) of the line through the first test point and the first that differs from it."""
+    """Positions t and points x(t) of the line through the first test point and the first that
+    differs from it."""
     differs = np.flatnonzero((data.x_test != data.x_test[0]).any(axis=1))
     start, end = data.x_test[0], data.x_test[differs[0]] if len(differs) else -data.x_test[0]
     position = np.linspace(-1.0, 2.0, _POINTS)

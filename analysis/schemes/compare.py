@@ -19,6 +19,7 @@ from analysis.diagnostics.diagnose import Diagnosis, diagnose
 from analysis.results.order_parameters import order_parameters
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.problem import check_problem
+from inference.runs.datatree import describe
 from inference.runs.progress import ProgressCallback
 from models import Dataset, TwoLayerNetwork, checks
 
@@ -43,7 +44,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class SchemeResult:
-    """One scheme's answer: its draws, its fixed point where it is one, the diagnosis, and its row of the table."""
+    """One scheme's answer: its draws, its fixed point where it is one, the diagnosis, and its row
+    of the table."""
 
     tree: xr.DataTree
     point: object | None
@@ -101,19 +103,26 @@ class Comparison:
 
     @property
     def trees(self) -> dict[str, xr.DataTree]:
-        """The results by label."""
-        return {result.label: result.tree for result in self.results}
+        """The results by label, each with its row as an attribute: a fixed point's is not that of
+        draws."""
+        trees = {result.label: result.tree.copy() for result in self.results}
+        for result in self.results:
+            trees[result.label].attrs["row"] = json.dumps(result.row)
+        return trees
 
     def table(self) -> pd.DataFrame:
-        """One row a scheme, the columns of :data:`COLUMNS`, and ``error`` where a scheme has failed."""
+        """One row a scheme, the columns of :data:`COLUMNS`, and ``error`` where a scheme has
+        failed."""
         return pd.DataFrame(self.rows, columns=[*COLUMNS, *["error"] * bool(self.failures)])
 
     def select(self, **wanted) -> list[SchemeResult]:
-        """The results whose rows hold the `wanted` values, such as ``select(kappa=0.05, prior="ard")``."""
+        """The results whose rows hold the `wanted` values, such as ``select(kappa=0.05,
+        prior="ard")``."""
         return [r for r in self.results if all(r.row[name] == value for name, value in wanted.items())]
 
     def elpd(self) -> pd.DataFrame:
-        """``arviz.compare`` of the schemes that have seen the data, for each κ (rows: kappa, scheme-prior)."""
+        """``arviz.compare`` of the schemes that have seen the data, for each κ (rows: kappa,
+        scheme-prior)."""
         parts = {}
         for kappa in dict.fromkeys(row["kappa"] for row in self.rows):
             loo = {
@@ -247,7 +256,8 @@ def sentence(error: BaseException) -> str:
 
 
 def summarise(tree: xr.DataTree, point) -> SchemeResult:
-    """The row of one scheme: figures of its draws, or of its fixed point, which knows them without noise."""
+    """The row of one scheme: figures of its draws, or of its fixed point, which knows them without
+    noise."""
     diagnosis = diagnose(tree)
     if hasattr(point, "elpd_loo_pointwise"):
         diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
@@ -292,24 +302,21 @@ def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
 
 def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
     """The problem as JSON-able values; κ and the prior stand in the rows."""
+    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
     return {
-        "input_dim": network.input_dim,
-        "width": network.width,
-        "gamma": network.gamma,
-        "activation": network.activation,
-        "bias": network.bias,
-        "readout_scale": network.readout_scale,
+        **declared,
         "num_data": data.num_data,
         "num_test": len(data.x_test),
         "teacher": None if data.teacher is None else repr(data.teacher),
-        "relevant": None if data.relevant is None else list(data.relevant),
-        "inputs": None if data.names is None else list(data.names),
+        "relevant": data.relevant and list(data.relevant),
+        "inputs": data.names and list(data.names),
         "standardisation": data.standardisation and data.standardisation.to_dict(data.names),
     }
 
 
 def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
-    """The closed-form leave-one-out of a Gaussian process in ArviZ's form; its networks' draws have finite width."""
+    """The closed-form leave-one-out of a Gaussian process in ArviZ's form; its networks' draws have
+    finite width."""
     like = tree["log_likelihood"].y.isel(chain=0, draw=0, drop=True)
     pointwise = like.copy(data=point.elpd_loo_pointwise)
     return arviz_stats.utils.ELPDDataLOO(

@@ -18,8 +18,8 @@ class Budget:
     """How long a sampler's chains run; fixed beforehand. What is left out follows from the rest."""
 
     num_warmup: int | None = None
-    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 125/κ (langevin) or 500 (nuts), and in
-    proportion to num-samples or thinning where these are given."""
+    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 125/κ (langevin) or
+    500 (nuts), and in proportion to num-samples or thinning where these are given."""
     num_samples: int | None = None
     """Steps of each chain after the warm-up; by default 350/κ², 625/κ, or 600, likewise."""
     thinning: int | None = None
@@ -67,10 +67,11 @@ class Budget:
 def default_sgld(network: TwoLayerNetwork) -> SGLD:
     """SGLD with a step size measured to be safe and nearly unbiased on the default problem.
 
-    The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the weights' own
-    prior scale 1/√d makes preconditioning by prior variance worth a factor of five in ESS; the non-centred ARD
-    prior has unit scales already, and relevant inputs, whose ρ is small, need smaller steps. At large κ the prior
-    itself bounds ε: its curvature is 1, preconditioned or non-centred, so that a quarter of the stable step is 1/2.
+    The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the
+    weights' own prior scale 1/√d makes preconditioning by prior variance worth a factor of five in
+    ESS; the non-centred ARD prior has unit scales already, and relevant inputs, whose ρ is small,
+    need smaller steps. At large κ the prior itself bounds ε: its curvature is 1, preconditioned or
+    non-centred, so that a quarter of the stable step is 1/2.
     """
     if isinstance(network.prior, Isotropic):
         return SGLD(step_size=min(3.0 * network.kappa**2, 0.5), preconditioner="prior")
@@ -80,11 +81,12 @@ def default_sgld(network: TwoLayerNetwork) -> SGLD:
 def recommended_kernel(network: TwoLayerNetwork) -> UnderdampedLangevin:
     """The sampler of the scheme langevin: BAOAB preconditioned by the prior.
 
-    The likelihood's curvature grows as 1/κ², so the step h goes as κ (SGLD's ε as κ²); time is in units of the
-    prior's own, in which soft directions have curvature 1. Measured on the default problem at κ = 0.05: with the
-    isotropic prior h = 0.8 κ leaves the test MSE within 1 % and reaches twice the ESS with friction 0.3 that it has
-    with 1; with ARD, where a small precision of a relevant input stiffens all its weights, h = 0.8 κ with friction
-    0.3 diverged after 10⁴ steps and h = 1.2 κ biased the test MSE by 8 %, hence half the step and more friction.
+    The likelihood's curvature grows as 1/κ², so the step h goes as κ (SGLD's ε as κ²); time is in
+    units of the prior's own, in which soft directions have curvature 1. Measured on the default
+    problem at κ = 0.05: with the isotropic prior h = 0.8 κ leaves the test MSE within 1 % and
+    reaches twice the ESS with friction 0.3 that it has with 1; with ARD, where a small precision of
+    a relevant input stiffens all its weights, h = 0.8 κ with friction 0.3 diverged after 10⁴ steps
+    and h = 1.2 κ biased the test MSE by 8 %, hence half the step and more friction.
     """
     friction = 0.3 if isinstance(network.prior, Isotropic) else 1.0
     return UnderdampedLangevin(step_size=_time_step(network), friction=friction, preconditioner="prior")
@@ -95,7 +97,8 @@ def _time_step(network: TwoLayerNetwork) -> float:
 
 
 def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
-    """Steps for :func:`recommended_kernel`, from κ alone: a draw every 2 units of time, 50 draws' time of warm-up."""
+    """Steps for :func:`recommended_kernel`, from κ alone: a draw every 2 units of time, 50 draws'
+    time of warm-up."""
     return _steps(ceil(2.0 / _time_step(network)), 50)
 
 
@@ -123,19 +126,8 @@ def _steps(thinning: int, warmup: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """A kernel by the name it has on the command line.
-
-    Attributes
-    ----------
-    default
-        ``default(network)`` -> the kernel with its own step size.
-    build
-        The class of the kernel, for options of one's own; None where it takes none.
-    steps
-        ``steps(network)`` -> num_warmup, num_samples, thinning.
-    options
-        Names of the options that `build` takes beside the step size.
-    """
+    """A kernel by the name it has on the command line; `build` takes options of one's own, where
+    there are any."""
 
     default: Callable[[TwoLayerNetwork], MCMCKernel | Callable]
     build: Callable | None
@@ -182,30 +174,12 @@ def choose_kernel(
     preconditioner: str | None = None,
     friction: float | None = None,
 ) -> MCMCKernel | Callable:
-    """The kernel `name` for `network`, with its own step size or with options of one's own.
+    """The kernel `name` of ``KERNELS`` for `network`, with its own step size or with options of
+    one's own.
 
-    Parameters
-    ----------
-    name
-        A key of ``KERNELS``.
-    network
-        With its κ and prior, on which the defaults depend.
-    step_size
-        ε of sgld, psgld and mala, h of langevin and sghmc; None for the default, preconditioner included.
-    preconditioner
-        ``"none"`` or ``"prior"``, with a `step_size`.
-    friction
-        γ of langevin and sghmc, with a `step_size`.
-
-    Raises
-    ------
-    ValueError
-        For an option that the kernel does not take, or one without a `step_size`.
-
-    Examples
-    --------
-    >>> choose_kernel("langevin", TwoLayerNetwork(16, 64, kappa=0.05), 0.02, friction=1.0).settings()["friction"]
-    1.0
+    `step_size` is ε of sgld, psgld and mala, h of langevin and sghmc; `preconditioner` ("none" or
+    "prior") and `friction` (γ of langevin and sghmc) go with it. ``ValueError`` for an option that
+    the kernel does not take.
     """
     choice = KERNELS[name]
     given = {"preconditioner": preconditioner, "friction": friction}

@@ -31,7 +31,8 @@ from models import (
 )
 from models.priors import has_weights_of
 
-# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains like those of the samplers.
+# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains like those of the
+# samplers.
 _INDEPENDENT_DRAWS = 500
 _CHAINS = 4
 
@@ -61,16 +62,10 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A scheme that is a Markov chain.
+    """A scheme that is a Markov chain, on the hidden layer alone where it is collapsed.
 
-    Attributes
-    ----------
-    kernel
-        Its kernel and default steps, which depend on the declared network alone, never on the data or a test error.
-    start
-        Where the chains start; ``"both"`` becomes ``"prior"`` on data whose relevant inputs are unknown.
-    collapsed
-        Whether the chains run on the hidden layer alone, the readouts integrated out.
+    Kernel and steps depend on the declared network alone, never on the data or a test error; the
+    start ``"both"`` becomes ``"prior"`` on data whose relevant inputs are unknown.
     """
 
     kernel: KernelChoice
@@ -125,7 +120,8 @@ def _fixed_point(name, network, data, key, progress):
     num_data = data.num_data if population and theory.finite_data else None
     target = data.teacher if population else data
     point = theory.solve(network, target, num_data=num_data, key=key, progress=progress)
-    # A theory of finite data on the population leaves the readouts to the data: it has integrated them out.
+    # A theory of finite data on the population leaves the readouts to the data: it has integrated
+    # them out.
     draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([] if num_data is None else [data]))
     tree = build_tree(
         network,
@@ -144,7 +140,8 @@ def _fixed_point(name, network, data, key, progress):
 
 
 def _has_population(data: Dataset) -> bool:
-    """Whether the data's teacher is one whose population theories know; NNGP takes the data all the same."""
+    """Whether the data's teacher is one whose population theories know; NNGP takes the data all the
+    same."""
     return isinstance(data.teacher, SparseParity | SingleIndex)
 
 
@@ -153,7 +150,8 @@ def _named(data: Dataset) -> bool:
 
 
 def _theory(name: str) -> Scheme:
-    # The theories beyond the paper, and those that would sample particles on a dataset, run where they are named.
+    # The theories beyond the paper, and those that would sample particles on a dataset, run where
+    # they are named.
     by_default = {"nngp": lambda data: True, "mean-field": _has_population, "mean-field-ard": _has_population}
     return Scheme(partial(_fixed_point, name), THEORIES[name].priors, by_default.get(name, _named))
 
@@ -167,13 +165,15 @@ SCHEMES: dict[str, Scheme] = {
     # After the others: a scheme's place in this list picks its key.
     "langevin": Scheme(partial(_sampler, "langevin"), by_default=_named),
     "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), by_default=_named),
-    # 1200 steps of one restart are enough on the default problem: 4 × 1500 are within a tenth of NUTS's gradients.
+    # 1200 steps of one restart are enough on the default problem: 4 × 1500 are within a tenth of
+    # NUTS's gradients.
     "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), by_default=_named),
 }
 
 
 def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
-    """The schemes that run where none is named; for the ARD prior its own guide stands for the plain one."""
+    """The schemes that run where none is named; for the ARD prior its own guide stands for the
+    plain one."""
     names = [name for name, scheme in SCHEMES.items() if scheme.covers(network) and scheme.by_default(data)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 

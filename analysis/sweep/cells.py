@@ -26,32 +26,11 @@ _PACKAGE = "mean-field-zoo"
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme on one problem. Its answer depends on these fields alone.
+    """One scheme, a name of :data:`analysis.schemes.registry.SCHEMES`, on data that the teacher
+    draws by the seed.
 
-    Attributes
-    ----------
-    network
-        With the cell's κ and prior.
-    teacher
-        What the data are drawn from.
-    num_data, num_test
-        Sizes of the data.
-    seed
-        Of the data and of the scheme, as in ``mfzoo compare --seed``.
-    scheme
-        A name among :data:`analysis.schemes.registry.SCHEMES`.
-    budget
-        Steps of the samplers.
-    version
-        Of this package; a process that has another one refuses the cell.
-
-    Examples
-    --------
-    >>> from models import SparseParity, TwoLayerNetwork
-    >>> network, teacher = TwoLayerNetwork(input_dim=6, width=8, kappa=0.3), SparseParity(6, 2)
-    >>> cell, other = (Cell(network, teacher, 30, 20, seed, "nngp") for seed in (0, 1))
-    >>> cell.fingerprint == other.fingerprint, cell.run()["scheme"]
-    (False, 'nngp')
+    Its answer depends on these fields alone; a process that has another version of this package
+    refuses it.
     """
 
     network: TwoLayerNetwork
@@ -76,7 +55,8 @@ class Cell:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Name of the cell's file: the same for the same fields, source texts included, in every process."""
+        """Name of the cell's file: the same for the same fields, source texts included, in every
+        process."""
         values = [getattr(self, field.name) for field in fields(self) if field.name != "budget"]
         return fingerprint(*values, self._sampler())[:20]
 
@@ -92,7 +72,8 @@ class Cell:
         if self.scheme not in SAMPLERS:
             result = compare(self.network, data, [self.scheme], key).results[0]
         else:
-            # The key that a comparison gives the scheme, so that a budget changes nothing but the steps.
+            # The key that a comparison gives the scheme, so that a budget changes nothing but the
+            # steps.
             key = jax.random.fold_in(key, list(SCHEMES).index(self.scheme))
             steps = self.budget.steps(SAMPLERS[self.scheme].kernel.steps(self.network))
             tree = run_sampler(self.scheme, self.network, data, key, steps=steps)

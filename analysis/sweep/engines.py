@@ -1,6 +1,8 @@
-"""Where the cells of a sweep run: in this process, or on the workers of a Dask cluster, of this machine or not.
+"""Where the cells of a sweep run: in this process, or on the workers of a Dask cluster, of this
+machine or not.
 
-Each engine is a generator of outcomes in the order in which they come; closing it stops what still runs.
+Each engine is a generator of outcomes in the order in which they come; closing it stops what still
+runs.
 """
 
 from __future__ import annotations
@@ -18,11 +20,9 @@ import cloudpickle
 from analysis.schemes.compare import sentence
 from analysis.sweep.cells import Cell, Outcome
 
-_DIED = (
-    "the process that ran the cell died (killed, perhaps for want of memory); use fewer workers, and keep the call "
-    "of sweep in a script below `if __name__ == '__main__':`."
-)
-# How long a cluster may take to answer, and to have its first worker, before it counts as not there.
+_DIED = "the process that ran the cell died (killed, perhaps for want of memory); use fewer workers."
+# How long a cluster may take to answer, and to have its first worker, before it counts as not
+# there.
 _PATIENCE_S = 30
 
 
@@ -42,7 +42,8 @@ def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
 def on_workers(
     cells: Sequence[Cell], retries: int, workers: int | None = None, scheduler: str | None = None
 ) -> Iterator[Outcome]:
-    """The workers of the Dask scheduler at the address `scheduler`, or else `workers` processes of this machine.
+    """The workers of the Dask scheduler at the address `scheduler`, or else `workers` processes of
+    this machine.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def on_workers(
 def _run(client, cells: Sequence[Cell], retries: int, at_once: int) -> Iterator[Outcome]:
     from distributed import KilledWorker, as_completed
 
-    # No more cells than local processes at once: Dask blames all cells that wait at a worker for its death.
+    # No more cells than local processes at once: Dask blames all cells that wait at a worker for
+    # its death.
     waiting, running, finished = deque((cell, 0) for cell in cells), {}, as_completed(loop=client.loop)
 
     def submit() -> None:
@@ -89,7 +91,8 @@ def _run(client, cells: Sequence[Cell], retries: int, at_once: int) -> Iterator[
             if waiting:
                 submit()
     finally:
-        # Also after Ctrl-C: cells that wait are withdrawn; one that runs on a cluster ends there, unheard.
+        # Also after Ctrl-C: cells that wait are withdrawn; one that runs on a cluster ends there,
+        # unheard.
         if client.status == "running":
             client.cancel(list(running))
 
@@ -104,10 +107,11 @@ def _processes(workers: int):
     """A client of `workers` new processes of this machine, which end with this one."""
     from distributed import Client, LocalCluster
 
-    # XLA's CPU client makes this many threads; with one per core in every process they would fight for the cores.
+    # XLA's CPU client makes this many threads; with one per core in every process they would fight
+    # for the cores.
     threads = os.environ.get("NPROC", str(max(1, cores() // workers)))
-    with (
-        LocalCluster(
+    try:
+        cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             memory_limit=0,
@@ -115,9 +119,13 @@ def _processes(workers: int):
             silence_logs=logging.CRITICAL,
             scheduler_kwargs={"allowed_failures": 0},
             env={"NPROC": threads},
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"workers: no process could be started ({error}); keep the call of sweep in a script below "
+            "`if __name__ == '__main__':`, or give workers=0."
+        ) from None
+    with cluster, Client(cluster, set_as_default=False) as client:
         client.register_plugin(_ignore_interrupts())
         yield client
 
@@ -126,7 +134,8 @@ def _ignore_interrupts():
     from distributed import WorkerPlugin
 
     class IgnoreInterrupts(WorkerPlugin):
-        """Ctrl-C reaches every process of the terminal; the one that runs the sweep decides what it means."""
+        """Ctrl-C reaches every process of the terminal; the one that runs the sweep decides what it
+        means."""
 
         def setup(self, worker):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -157,9 +166,11 @@ def _connected(address: str):
 
 
 def _pickled(cell: Cell) -> bytes:
-    """`cell` with the classes that a user has declared in files of their own, which workers may not have."""
+    """`cell` with the classes that a user has declared in files of their own, which workers may not
+    have."""
     classes = [kind for part in (cell.network.prior, cell.teacher) for kind in type(part).__mro__]
-    # A file that was loaded as a module is neither part of a package nor of Python; notebooks are cloudpickle's care.
+    # A file that was loaded as a module is neither part of a package nor of Python; notebooks are
+    # cloudpickle's care.
     names = {kind.__module__ for kind in classes} - set(sys.stdlib_module_names) - {"__main__"}
     files = [sys.modules[name] for name in names if "." not in name and name in sys.modules]
     for module in files:

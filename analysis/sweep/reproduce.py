@@ -1,4 +1,5 @@
-"""The experiment on feature learning: sampled networks over data sizes and noises, with the theories over them."""
+"""The experiment on feature learning: sampled networks over data sizes and noises, with the
+theories over them."""
 
 from __future__ import annotations
 
@@ -36,57 +37,19 @@ def reproduce(
 ) -> xr.DataTree:
     """Sample the networks of a grid by one scheme, and solve `theories` on it.
 
-    The grid of networks is a sweep, and so are the theories that are sampled themselves: finished cells never run
-    twice. How long a chain runs is fixed by κ and the budget before it starts; no test target is looked at.
+    The networks are a sweep, whose `options` (num_test, budget, workers, scheduler, retries) these
+    are, and so are the theories that are sampled themselves, on the networks' own grid with the
+    first seed: finished cells, kept in the folders ``networks`` and ``theories`` of `out`, never
+    run twice. The other theories are solved from both starts at `theory_kappas` and
+    `theory_num_data`, by default the networks' noises and 25 sizes over the range of theirs; those
+    without a finite-P form at P = ∞. How long a chain runs is fixed by κ and the budget; no test
+    target is looked at.
 
-    Parameters
-    ----------
-    network
-        Its κ and prior give way to those of the grid.
-    teacher
-        The parity.
-    kappas, num_data, seeds, priors
-        The grid of networks; with another seed, both the data and the chains are others.
-    theories
-        Names of :data:`analysis.theory.theories.THEORIES`, each for the priors that it covers, by default all that
-        cover one. Those without a finite-P form are solved at P = ∞; block-adaptive-kernel, which is sampled, on the
-        networks' own grid with the first seed; the others on a finer one.
-    scheme
-        The sampler of the networks: langevin, sgld or nuts.
-    theory_kappas, theory_num_data
-        Noises and sizes of the theories that are not sampled; by default the networks' noises, and 25 sizes over the
-        range of theirs.
-    out
-        Folder whose subfolders ``networks`` and ``theories`` keep the cells; nothing is written by default.
-    progress
-        Called with ``(done, total, text)``, for the networks, then for the sampled theories, then for the others.
-    options
-        num_test, budget, workers, scheduler and retries, as for :func:`analysis.sweep.grid.sweep`.
-
-    Returns
-    -------
-    xarray.DataTree
-        Group ``networks``, the dataset of :func:`analysis.sweep.grid.sweep` without its dimension scheme (an
-        attribute); group ``theories``, dimensions theory, prior, start, kappa, num_data (∞ for the population),
-        variables order_parameter, test_mse (of a draw), test_mse_mean, error (of m), converged (1 but for sampled
-        theories) and onset (the largest κ at which m ≥ 0.1).
-
-    Raises
-    ------
-    ValueError
-        For arguments out of range, a scheme that is not a sampler, or a theory that covers none of the priors.
-
-    Examples
-    --------
-    >>> from analysis.schemes.kernels import Budget
-    >>> from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
-    >>> network, teacher = TwoLayerNetwork(input_dim=6, width=8, kappa=0.3), SparseParity(6, 2)
-    >>> tree = reproduce(network, teacher, [0.3], [30], [0, 1], [Isotropic()], ["mean-field"], workers=0,
-    ...                  budget=Budget(num_warmup=10, num_samples=20, thinning=1))
-    >>> dict(tree["networks"].order_parameter.sizes)
-    {'prior': 1, 'kappa': 1, 'num_data': 1, 'seed': 2}
-    >>> dict(tree["theories"].order_parameter.sizes)  # P = 30, where this theory has no value, and ∞
-    {'theory': 1, 'prior': 1, 'start': 2, 'kappa': 1, 'num_data': 2}
+    Returns a tree with the group ``networks``, the sweep's dataset with the scheme as an attribute,
+    and the group ``theories``, dimensions theory, prior, start, kappa, num_data (∞ for the
+    population), variables order_parameter, test_mse (of a draw), test_mse_mean, error (of m),
+    converged and onset (the largest κ at which m ≥ 0.1). ``ValueError`` for a scheme that is not a
+    sampler, or a theory that covers none of the priors.
     """
     checks.one_of("scheme", scheme, SAMPLERS)
     named = _covering(theories, priors)

@@ -1,4 +1,5 @@
-"""Where features are learned: the critical noise of a theory, and how it scales (theorem 4.1 as a measurement)."""
+"""Where features are learned: the critical noise of a theory, and how it scales (theorem 4.1 as a
+measurement)."""
 
 from __future__ import annotations
 

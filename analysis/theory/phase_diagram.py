@@ -29,8 +29,8 @@ def phase_diagram(
 ) -> xr.Dataset:
     """Solve `theories` on a grid of noises and data sizes.
 
-    The solutions of MF, MF-ARD and AK form one curve, which is followed once; κ and P are then read off it
-    (:class:`inference.fixed_points.NoiseCurve`). NNGP and AKB are solved cell by cell.
+    The solutions of MF, MF-ARD and AK form one curve, which is followed once; κ and P are then read
+    off it (:class:`inference.fixed_points.NoiseCurve`). NNGP and AKB are solved cell by cell.
 
     Parameters
     ----------
@@ -120,7 +120,8 @@ def _row(
 
 
 def by_kind(folds: list[NoiseSolution]) -> list[float]:
-    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN in the gaps.
+    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN
+    in the gaps.
 
     κ has minima and maxima in turn, but of a minimum whose κ² lies below 0 there is no fold.
     """

@@ -53,7 +53,8 @@ class Theory:
         return has_weights_of(prior, *self.priors)
 
     def network(self, network: TwoLayerNetwork) -> TwoLayerNetwork:
-        """`network`, with the theory's own prior of the same scale σ_w where that is the other one of the two.
+        """`network`, with the theory's own prior of the same scale σ_w where that is the other one
+        of the two.
 
         Raises
         ------
@@ -90,7 +91,8 @@ class Theory:
 
 
 def _call(method, *args, **options):
-    # Options that a theory has no use for are left out where they say nothing: its signature may lack them.
+    # Options that a theory has no use for are left out where they say nothing: its signature may
+    # lack them.
     known = inspect.signature(method).parameters
     return method(*args, **{name: value for name, value in options.items() if name in known})
 

@@ -37,6 +37,14 @@ class Narrow(WeightPrior):
     def weights(self, width, input_dim):
         return numpyro.sample("w", dist.Normal().expand([width, input_dim - 1]).to_event(2))
 
+@dataclass(frozen=True)
+class Switch(WeightPrior):
+    def weights(self, width, input_dim):
+        with input_plate(input_dim):
+            on = numpyro.sample("on", dist.Bernoulli(0.5))
+        with neuron_plate(width), input_plate(input_dim):
+            return numpyro.sample("w", dist.Normal(0.0, 0.1 + on))
+
 class Wrong(WeightPrior):
     def weights(self, width, input_dim):
         return undefined
@@ -114,10 +122,11 @@ def test_sampling_and_comparing_take_a_user_s_prior(capsys, tmp_path, own_file):
         ("missing.py:Own", "'missing.py' does not exist"),
         (
             "FILE:Other",
-            "has no subclass of models.WeightPrior named 'Other'; it has Laplace, Thawed, Narrow, Wrong",
+            "has no subclass of models.WeightPrior named 'Other'; it has Laplace, Thawed, Narrow, Switch, Wrong",
         ),
         ("FILE:Thawed", "declare it with @dataclass(frozen=True)"),
         ("FILE:Narrow", "must return shape (width, input_dim) = (4, 5), got (4, 4)"),
+        ("FILE:Switch", "has the discrete site 'on', along which no scheme can move; sum over its values"),
         ("FILE:Wrong", "fails with NameError: name 'undefined' is not defined"),
         ("FILE:Laplace(width=2)", "has no parameter 'width'; it has scale"),
     ],

@@ -2,13 +2,14 @@
 
 import importlib
 import json
+import linecache
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,6 +176,22 @@ def test_what_determines_a_cell_is_in_its_fingerprint():
     assert Cell(NETWORK, TEACHER, 30, 20, 0, "nngp").fingerprint == (
         Cell(NETWORK, TEACHER, 30, 20, 0, "nngp", BUDGET).fingerprint  # it takes no steps
     )
+
+
+def test_an_edited_prior_makes_other_cells(tmp_path):
+    """As in two processes, of which the second reads the file anew."""
+    names = []
+    for text in (OWN_PRIOR, OWN_PRIOR.replace("0.0, self.sd", "0.0, 2 * self.sd")):
+        path = tmp_path / "prior_of_an_edit_test.py"
+        path.write_text(text)
+        linecache.checkcache()
+        prior = make_prior(f"{path}:Narrow(sd=0.5)")
+        cell = Cell(TwoLayerNetwork(5, 8, 0.3, prior=prior), TEACHER, 30, 20, 0, "sgld")
+        names.append(cell.fingerprint)
+        del sys.modules["prior_of_an_edit_test"]
+        sys.path.remove(str(tmp_path))
+        importlib.invalidate_caches()
+    assert names[0] != names[1]
 
 
 def test_another_version_refuses_the_cell():
@@ -370,6 +387,11 @@ def cluster(folder: Path, workers: int):
         port = str(probe.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
     processes = [start(folder, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")]
+    deadline = time.monotonic() + 60
+    while processes[0].poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=1):
+            break
+        time.sleep(0.1)
     # Without a nanny, which would start a worker anew when it is killed.
     options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder)]
     processes += [start(folder, "worker", address, *options) for _ in range(workers)]
