@@ -22,8 +22,7 @@ COMMANDS = {
 
 
 def parse(args: Sequence[str]):
-    """The command of a command line, as its dataclass; ``SystemExit`` for help and for what does
-    not parse."""
+    """The command of a command line, as its dataclass; ``SystemExit`` for what does not parse."""
     import tyro
 
     name, *options = args or [""]

@@ -88,8 +88,7 @@ class Compare:
         note(f"results in {folder}")
 
     def with_kappas(self, data: Dataset) -> Self:
-        """This command with its noise levels chosen where they are left open; says how, and in
-        which units."""
+        """This command with its noise levels chosen where they are left open; says how."""
         self.inputs.note_units(data)
         if self.kappas:
             return self
@@ -126,8 +125,7 @@ class Compare:
         return comparison
 
     def _schemes(self, networks: list[TwoLayerNetwork], data: Dataset) -> list[list[str]]:
-        """For each network the default schemes, or those named that cover its prior; says which do
-        not."""
+        """For each network the default schemes, or those named that cover its prior."""
         for name in self.schemes:
             checks.one_of("schemes", name, SCHEMES)
             left_out = [n.prior.name for n in networks[: len(self.priors)] if not SCHEMES[name].covers(n)]
@@ -154,8 +152,7 @@ def inclusion_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def probe_table(comparison: Comparison) -> pd.DataFrame:
-    """How each result ranks the probes, see :mod:`analysis.diagnostics.probes`; NNGP, which ranks
-    none, left out."""
+    """How each result but NNGP, which ranks none, ranks the probes."""
     ranked = [result for result in comparison.results if result.row["scheme"] != "nngp"]
     return pd.DataFrame([{**{n: r.row[n] for n in _PLACE}, **rank_probes(r.tree)} for r in ranked])
 

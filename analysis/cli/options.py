@@ -140,8 +140,7 @@ class Problem:
         return replace(self, input_dim=data.input_dim)
 
     def prior(self, name: str) -> WeightPrior:
-        """The prior that `name` describes, see :func:`models.make_prior`; α0 is the shape of ARD in
-        its forms."""
+        """The prior that `name` describes; α0 is the shape of ARD in its forms."""
         is_ard = "ard" in name.partition("(")[0].split("-")
         return make_prior(name, **({"shape": self.alpha0} if is_ard else {}))
 
@@ -229,8 +228,7 @@ class OutputOptions:
     """
 
     def check(self) -> None:
-        """``ValueError`` for options out of range (a ``__post_init__`` would be worded by the
-        parser)."""
+        """``ValueError`` for options out of range, in our words and not the parser's."""
         checks.whole("seed", self.seed, 0)
 
     def key(self) -> jax.Array:
@@ -311,8 +309,7 @@ def check_distinct(priors: list[WeightPrior]) -> None:
 
 
 def try_prior(network: TwoLayerNetwork, name: str) -> None:
-    """``ValueError`` where the weights of a prior cannot be drawn or sampled: a mistake in the
-    user's own class."""
+    """``ValueError`` where the weights of a user's own prior cannot be drawn or sampled."""
 
     from inference.tracing import TRACE_LOCK
 

@@ -1,5 +1,4 @@
-"""What a command writes and prints: answers on standard output, progress and notes on standard
-error."""
+"""What a command writes and prints: answers on standard output, notes on standard error."""
 
 from __future__ import annotations
 
@@ -42,8 +41,7 @@ def note(text: str, style: str | None = None) -> None:
 
 
 def show_table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str] = COMPARISON) -> None:
-    """Print a table on standard output, in pieces side by side where the terminal is too narrow for
-    it."""
+    """Print a table on standard output, in pieces where the terminal is too narrow for it."""
     out = console(to_stderr=False)
     if not out.is_terminal:
         out.width = 200
@@ -119,8 +117,7 @@ def write_results(
     tables: Mapping[str, pd.DataFrame] | None = None,
     figures: Mapping[str, Figure] | None = None,
 ) -> None:
-    """Write NAME.nc, NAME.csv (but for empty tables), NAME.png and ``settings.json`` into `folder`,
-    each whole."""
+    """Write NAME.nc, NAME.csv (if not empty), NAME.png and ``settings.json``, each whole."""
     for name, tree in (trees or {}).items():
         save_tree(tree, folder / f"{name}.nc")
     for name, frame in (tables or {}).items():
@@ -132,8 +129,7 @@ def write_results(
 
 
 def write_settings(folder: Path, settings: Mapping) -> None:
-    """Write ``settings.json``: the options of a command, as they were given too, and the version
-    that ran it."""
+    """Write ``settings.json``: a command's options, how it was typed, and the version that ran."""
     made = {"command_line": COMMAND_LINE.get(), "version": version("mean-field-zoo")}
     write_json(folder / "settings.json", jsonable({**settings, **made}))
 
@@ -154,8 +150,7 @@ def read_settings(folder: Path, command: str) -> dict:
 
 
 class Board:
-    """A progress display on standard error: one bar for all jobs, and one for each job that is
-    running."""
+    """A progress display on standard error: a bar for all jobs, and one for each that runs."""
 
     def __init__(self, display, jobs: int):
         self._display = display

@@ -102,8 +102,7 @@ def onsets(grid: xr.Dataset) -> dict[str, list[dict]]:
 
 
 def as_json(grid: xr.Dataset) -> dict:
-    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per entry of its own
-    num_data."""
+    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per own num_data."""
     results = {}
     for name, rows in onsets(grid).items():
         sizes = [math.inf if row["P"] is None else row["P"] for row in rows]

@@ -145,8 +145,7 @@ def rows(grid: xr.Dataset) -> pd.DataFrame:
 
 
 def summary(cells: pd.DataFrame) -> pd.DataFrame:
-    """A row per scheme, prior, κ and P: means over the seeds, worst R-hat and ESS, spread of m over
-    the seeds."""
+    """A row per scheme, prior, κ and P: means and spread over the seeds, worst R-hat and ESS."""
     return (
         cells.groupby([name for name in DIMENSIONS if name != "seed"], sort=False)
         .agg(

@@ -44,8 +44,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class SchemeResult:
-    """One scheme's answer: its draws, its fixed point where it is one, the diagnosis, and its row
-    of the table."""
+    """One scheme's answer: draws, fixed point where it is one, diagnosis, row of the table."""
 
     tree: xr.DataTree
     point: object | None
@@ -103,26 +102,22 @@ class Comparison:
 
     @property
     def trees(self) -> dict[str, xr.DataTree]:
-        """The results by label, each with its row as an attribute: a fixed point's is not that of
-        draws."""
+        """The results by label, each with its row as the attribute ``row``."""
         trees = {result.label: result.tree.copy() for result in self.results}
         for result in self.results:
             trees[result.label].attrs["row"] = json.dumps(result.row)
         return trees
 
     def table(self) -> pd.DataFrame:
-        """One row a scheme, the columns of :data:`COLUMNS`, and ``error`` where a scheme has
-        failed."""
+        """One row a scheme: :data:`COLUMNS`, and ``error`` where one has failed."""
         return pd.DataFrame(self.rows, columns=[*COLUMNS, *["error"] * bool(self.failures)])
 
     def select(self, **wanted) -> list[SchemeResult]:
-        """The results whose rows hold the `wanted` values, such as ``select(kappa=0.05,
-        prior="ard")``."""
+        """The results whose rows hold the `wanted` values: ``select(kappa=0.05, prior="ard")``."""
         return [r for r in self.results if all(r.row[name] == value for name, value in wanted.items())]
 
     def elpd(self) -> pd.DataFrame:
-        """``arviz.compare`` of the schemes that have seen the data, for each κ (rows: kappa,
-        scheme-prior)."""
+        """``arviz.compare`` at each κ of the schemes that have seen the data."""
         parts = {}
         for kappa in dict.fromkeys(row["kappa"] for row in self.rows):
             loo = {
@@ -256,8 +251,7 @@ def sentence(error: BaseException) -> str:
 
 
 def summarise(tree: xr.DataTree, point) -> SchemeResult:
-    """The row of one scheme: figures of its draws, or of its fixed point, which knows them without
-    noise."""
+    """A scheme with its row: the figures of its draws, or, exact, those of its fixed point."""
     diagnosis = diagnose(tree)
     if hasattr(point, "elpd_loo_pointwise"):
         diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
@@ -315,8 +309,7 @@ def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
 
 
 def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
-    """The closed-form leave-one-out of a Gaussian process in ArviZ's form; its networks' draws have
-    finite width."""
+    """The closed-form leave-one-out of a Gaussian process in ArviZ's form."""
     like = tree["log_likelihood"].y.isel(chain=0, draw=0, drop=True)
     pointwise = like.copy(data=point.elpd_loo_pointwise)
     return arviz_stats.utils.ELPDDataLOO(

@@ -97,8 +97,7 @@ def _time_step(network: TwoLayerNetwork) -> float:
 
 
 def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
-    """Steps for :func:`recommended_kernel`, from κ alone: a draw every 2 units of time, 50 draws'
-    time of warm-up."""
+    """From κ alone: a draw every 2 units of time, 50 draws' time of warm-up."""
     return _steps(ceil(2.0 / _time_step(network)), 50)
 
 
@@ -126,8 +125,7 @@ def _steps(thinning: int, warmup: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """A kernel by the name it has on the command line; `build` takes options of one's own, where
-    there are any."""
+    """A kernel by its name on the command line; `build` takes options of one's own."""
 
     default: Callable[[TwoLayerNetwork], MCMCKernel | Callable]
     build: Callable | None

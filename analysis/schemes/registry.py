@@ -31,8 +31,7 @@ from models import (
 )
 from models.priors import has_weights_of
 
-# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains like those of the
-# samplers.
+# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains.
 _INDEPENDENT_DRAWS = 500
 _CHAINS = 4
 
@@ -140,8 +139,7 @@ def _fixed_point(name, network, data, key, progress):
 
 
 def _has_population(data: Dataset) -> bool:
-    """Whether the data's teacher is one whose population theories know; NNGP takes the data all the
-    same."""
+    """Whether the data's teacher is one whose population the theories know."""
     return isinstance(data.teacher, SparseParity | SingleIndex)
 
 
@@ -172,8 +170,7 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
-    """The schemes that run where none is named; for the ARD prior its own guide stands for the
-    plain one."""
+    """Those that run where none is named; ARD's own guide stands for the plain one."""
     names = [name for name, scheme in SCHEMES.items() if scheme.covers(network) and scheme.by_default(data)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 

@@ -55,8 +55,7 @@ class Cell:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Name of the cell's file: the same for the same fields, source texts included, in every
-        process."""
+        """Name of the cell's file: the same for the same fields and source texts, everywhere."""
         values = [getattr(self, field.name) for field in fields(self) if field.name != "budget"]
         return fingerprint(*values, self._sampler())[:20]
 

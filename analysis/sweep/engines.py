@@ -21,8 +21,7 @@ from analysis.schemes.compare import sentence
 from analysis.sweep.cells import Cell, Outcome
 
 _DIED = "the process that ran the cell died (killed, perhaps for want of memory); use fewer workers."
-# How long a cluster may take to answer, and to have its first worker, before it counts as not
-# there.
+# How long a cluster may take to answer, and then to have its first worker.
 _PATIENCE_S = 30
 
 
@@ -134,8 +133,7 @@ def _ignore_interrupts():
     from distributed import WorkerPlugin
 
     class IgnoreInterrupts(WorkerPlugin):
-        """Ctrl-C reaches every process of the terminal; the one that runs the sweep decides what it
-        means."""
+        """Ctrl-C reaches every process; the one that runs the sweep decides what it means."""
 
         def setup(self, worker):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -166,8 +164,7 @@ def _connected(address: str):
 
 
 def _pickled(cell: Cell) -> bytes:
-    """`cell` with the classes that a user has declared in files of their own, which workers may not
-    have."""
+    """`cell` with the classes that a user has declared in files that workers may lack."""
     classes = [kind for part in (cell.network.prior, cell.teacher) for kind in type(part).__mro__]
     # A file that was loaded as a module is neither part of a package nor of Python; notebooks are
     # cloudpickle's care.

@@ -1,5 +1,4 @@
-"""Sweeps: schemes over a grid of noises κ, data sizes P, seeds and priors, one resumable cell at a
-time."""
+"""Sweeps: schemes over a grid of noises κ, data sizes P, seeds and priors, cell by cell."""
 
 from __future__ import annotations
 

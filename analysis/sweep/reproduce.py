@@ -1,5 +1,4 @@
-"""The experiment on feature learning: sampled networks over data sizes and noises, with the
-theories over them."""
+"""The experiment on feature learning: networks over data sizes and noises, and theories."""
 
 from __future__ import annotations
 

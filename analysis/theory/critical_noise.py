@@ -1,5 +1,4 @@
-"""Where features are learned: the critical noise of a theory, and how it scales (theorem 4.1 as a
-measurement)."""
+"""Where features are learned: the critical noise of a theory, and how it scales."""
 
 from __future__ import annotations
 
