@@ -235,6 +235,10 @@ class OutputOptions:
         """The key of the schemes, apart from that of the data."""
         return jax.random.fold_in(jax.random.key(self.seed), 1)
 
+    def path(self, command: str) -> Path:
+        """The folder that is named, or one after the command and the time."""
+        return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
+
     def folder(self, command: str) -> Path:
         """The folder to write to.
 
@@ -245,7 +249,7 @@ class OutputOptions:
         """
         from inference.runs.run_folder import holds_run
 
-        folder = self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
+        folder = self.path(command)
         if holds_run(folder) and not self.overwrite:
             raise ValueError(
                 f"out: {str(folder)!r} holds the draws of an earlier run; name another folder, or give --overwrite."

@@ -72,7 +72,7 @@ class Sample:
     def run(self) -> None:
         """Sample, write the folder, print the diagnosis."""
         if not self.resume:
-            self._run(self.output.folder("sample"))
+            self._run(self.output.path("sample"))
         elif self.output.out is None:
             raise ValueError("resume needs the folder of the run to go on with; give --out FOLDER.")
         else:
