@@ -47,7 +47,7 @@ class AgainstNUTS:
         rows = pd.read_csv(RESULT).to_dict("records") if RESULT.is_file() else []
         for (kappa, prior), cell in nuts.groupby(["kappa", "prior"], sort=False):
             for name in self.theories:
-                if prior in THEORIES[name].priors:
+                if THEORIES[name].covers(Problem().prior(prior)):
                     for form in self.forms(name):
                         label = {"theory": name, "on": form, "kappa": kappa, "prior": prior}
                         if not any(all(row[k] == v for k, v in label.items()) for row in rows):
@@ -70,7 +70,7 @@ class AgainstNUTS:
         """population (P = ∞), finite P, data sets."""
         theory = THEORIES[name]
         forms = ["population"] + ["finite P"] * theory.finite_data
-        return forms + ["data sets"] * (self.data_sets and theory.on_data)
+        return forms + ["data sets"] * (self.data_sets and not theory.sampled)
 
     def solve(self, name: str, form: str, kappa: float, prior: str, cell: pd.DataFrame) -> dict:
         """Figures of one theory, averaged over the data sets where it is solved on them."""
@@ -79,13 +79,10 @@ class AgainstNUTS:
         size = int(cell.num_data.iloc[0])
         if form == "data sets":
             data = [teacher.sample(jax.random.key(int(seed)), size, 1000) for seed in cell.seed]
-            options = {} if name == "nngp" else {"start": self.start}
-            points = [theory.solver().solve(network, d, **options) for d in data]
+            points = [theory.solve(network, d, start=self.start) for d in data]
         else:
-            options = {"start": self.start} if theory.has_starts else {}
-            if theory.finite_data:
-                options["num_data"] = size if form == "finite P" else None
-            points = [theory.solver().solve(network, teacher, **options)]
+            num_data = size if form == "finite P" else None
+            points = [theory.solve(network, teacher, num_data=num_data, start=self.start)]
         values = [self.figures(point, network, teacher) for point in points]
         return {k: float(np.mean([v[k] for v in values])) for k in values[0]} | {
             "converged": all(point.converged for point in points)

@@ -23,7 +23,7 @@ from rows import done, keep
 from analysis import diagnose, order_parameters
 from analysis.cli.options import Names, Problem
 from analysis.cli.output import show_table
-from analysis.schemes.registry import default_sgld
+from analysis.schemes.kernels import default_sgld
 from inference import sample
 from models import Dataset, SparseParity, TwoLayerNetwork
 from models.priors import PRIORS, make_prior

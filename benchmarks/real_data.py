@@ -38,7 +38,7 @@ from analysis.cli.output import show_table
 from analysis.diagnostics.feature_selection import input_scores
 from analysis.diagnostics.probes import add_probes, probe_scores
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
-from analysis.schemes.registry import recommended_kernel, recommended_steps
+from analysis.schemes.kernels import recommended_kernel, recommended_steps
 from inference import CollapsedGuide, MeanFieldARDGuide, fit, sample
 from inference.fixed_points import NNGP
 from inference.fixed_points.evidence import choose_kappa
@@ -160,7 +160,7 @@ def langevin(prior: str) -> Callable:
 
     def run(data: Dataset, kappa: float, key: jax.Array, lengths: Lengths) -> Answer:
         network = Problem(input_dim=data.input_dim, width=lengths.width).network(kappa, prior)
-        kernel, thinning = recommended_kernel(network, data.num_data), recommended_steps(network)["thinning"]
+        kernel, thinning = recommended_kernel(network), recommended_steps(network)["thinning"]
         for halvings in range(4):
             count = thinning * 2**halvings
             try:

@@ -9,9 +9,12 @@ import zipfile
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHOWN = 8  # columns that a sentence names before it only counts
 _SAMPLED = 100  # lines that tell the separators
@@ -103,6 +106,8 @@ def _read_npz(path: Path, target: str | None) -> dict:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd  # a fifth of the time that a first import of the package takes
+
     if find_spec("pyarrow") is None:
         raise ValueError(
             "data file in the format .parquet needs pyarrow; install it with pip install pyarrow, or save a .csv."
@@ -114,6 +119,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [line for line in islice(file, _SAMPLED) if line.strip()]
@@ -155,11 +162,14 @@ def _is_number(field: str) -> bool:
 
 
 def _check_numeric(table: pd.DataFrame, target: str) -> None:
-    real = {name: pd.api.types.is_numeric_dtype(kind) for name, kind in table.dtypes.items()}
-    text = [name for name in table if not real[name] or pd.api.types.is_complex_dtype(table[name])]
+    from pandas.api.types import is_complex_dtype, is_numeric_dtype
+
+    text = [name for name in table if not is_numeric_dtype(table[name]) or is_complex_dtype(table[name])]
     if not text:
         return
     column = table[text[0]]
+    import pandas as pd
+
     bad = column[pd.to_numeric(column.astype(str), errors="coerce").isna() & column.notna()]
     row, value = (1, "nothing") if bad.empty else (table.index.get_loc(bad.index[0]) + 1, str(bad.iloc[0]))
     remedy = "one-hot encode such inputs first (pandas.get_dummies), or leave them out"

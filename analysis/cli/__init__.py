@@ -1,38 +1,51 @@
 """The command line ``mfzoo``, built from the dataclasses of its commands."""
 
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from importlib import import_module
 
-import tyro
+from analysis.cli.output import COMMAND_LINE
 
-from analysis.cli.compare import Compare
-from analysis.cli.diagnose import Diagnose
-from analysis.cli.phase import Phase
-from analysis.cli.priors import ListPriors
-from analysis.cli.report import Report
-from analysis.cli.reproduce import Reproduce
-from analysis.cli.sample import Sample
-from analysis.cli.solve import Solve
-from analysis.cli.sweep import Sweep
+# Class and purpose of every command; the class is imported only where it runs.
+COMMANDS = {
+    "compare": ("Compare", "Run every scheme on the same problem and lay the answers side by side."),
+    "solve": ("Solve", "Solve a fixed-point theory: order parameter, test MSE and every branch."),
+    "phase": ("Phase", "Solve theories over a grid of noises and data sizes, and draw the phase diagram."),
+    "sample": ("Sample", "Sample one posterior and diagnose it."),
+    "sweep": ("Sweep", "Run schemes on every cell of a grid, in parallel, never a finished cell twice."),
+    "diagnose": ("Diagnose", "Say of each result whether it can be trusted, and if not, why."),
+    "report": ("Report", "Write one HTML page on one run or several side by side."),
+    "reproduce": ("Reproduce", "Reproduce the experiment: sampled networks, and theories over them."),
+    "priors": ("ListPriors", "List the priors with their parameters, or draw networks from them."),
+}
 
-Command = (
-    Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Solve, tyro.conf.subcommand("solve")]
-    | Annotated[Phase, tyro.conf.subcommand("phase")]
-    | Annotated[Sample, tyro.conf.subcommand("sample")]
-    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
-    | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
-    | Annotated[Report, tyro.conf.subcommand("report")]
-    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
-    | Annotated[ListPriors, tyro.conf.subcommand("priors")]
-)
+
+def parse(args: Sequence[str]):
+    """The command of a command line, as its dataclass; ``SystemExit`` for what does not parse."""
+    import tyro
+
+    name, *options = args or [""]
+    if name not in COMMANDS:
+        wanted = name in ("-h", "--help")
+        lines = [f"  {command:<11}{purpose}" for command, (_, purpose) in COMMANDS.items()]
+        usage = ["usage: mfzoo COMMAND [OPTIONS]", "", *lines, "", "mfzoo COMMAND --help lists the options."]
+        if not wanted:
+            usage.append(
+                f"mfzoo: error: {name!r} is no command." if name else "mfzoo: error: name a command."
+            )
+        print("\n".join(usage), file=sys.stdout if wanted else sys.stderr)
+        raise SystemExit(0 if wanted else 2)
+    command = getattr(import_module(f"analysis.cli.{name}"), COMMANDS[name][0])
+    return tyro.cli(command, prog=f"mfzoo {name}", args=options, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; exit status 0, 2 for arguments or files that will not do, 130 for Ctrl-C."""
+    args = sys.argv[1:] if args is None else list(args)
     try:
-        command = tyro.cli(Command, prog="mfzoo", args=args, config=(tyro.conf.FlagCreatePairsOff,))
+        command = parse(args)
+        COMMAND_LINE.set(shlex.join(["mfzoo", *args]))
         command.output.check()
         command.run()
     except ValueError as error:

@@ -1,7 +1,5 @@
 """``mfzoo diagnose``: can these runs be trusted, and if not, why."""
 
-import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -10,9 +8,16 @@ import tyro
 import xarray as xr
 
 from analysis.cli.options import OutputOptions
-from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
+from analysis.cli.output import (
+    console,
+    jsonable,
+    note,
+    print_json,
+    progress_board,
+    show_table,
+    write_results,
+)
 from analysis.diagnostics import (
-    Verdict,
     assess_all,
     distances_by_problem,
     name_of,
@@ -20,16 +25,17 @@ from analysis.diagnostics import (
 )
 from analysis.plots import plot_verdicts
 from analysis.results import headings
-from analysis.results.files import load_tree, write_atomically, write_json
+from analysis.results.files import load_tree, write_json
 
 
 @dataclass(frozen=True)
 class Diagnose:
     """Say of each result whether it can be trusted, and if not, why; lay the answers side by side.
 
-    Results are those of mfzoo compare and mfzoo sample. Runs of one network on the same data help each other: a run
-    from another start shows whether the start matters, one at half the step size its bias, and NUTS, where it has
-    converged, is the reference. Writes verdicts.json, checks.csv, distances.csv, feature_selection.csv and figures.
+    Results are those of mfzoo compare and mfzoo sample. Runs of one network on the same data help
+    each other: a run from another start shows whether the start matters, one at half the step size
+    its bias, and NUTS, where it has converged, is the reference. Writes verdicts.json, checks.csv,
+    distances.csv, feature_selection.csv and figures.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -40,59 +46,50 @@ class Diagnose:
 
     def run(self) -> None:
         """Diagnose every result, write the folder, print the verdicts."""
+        folder = self.output.folder("diagnose")
         trees = load_results(self.runs)
         with progress_board(1) as board:
             verdicts = assess_all(trees, seed=self.output.seed, progress=board.callback("checks"))
         tables = distances_by_problem(trees)
-        selection = selection_by_scheme(trees)
-        folder = self.output.folder("diagnose")
+        selection = selection_by_scheme(trees).reset_index()
+        distances = pd.DataFrame([row for table in tables for row in distance_rows(table)])
+        checks = pd.concat({label: v.to_frame() for label, v in verdicts.items()}, names=["result"])
         answer = {
             "verdicts": [verdict.to_dict() for verdict in verdicts.values()],
-            "distances": [row for table in tables for row in distance_rows(table)],
-            "feature_selection": _rows(selection.reset_index()),
+            "distances": distances.to_dict(orient="records"),
+            "feature_selection": selection.to_dict(orient="records"),
         }
-        notes = console(to_stderr=True)
-        with notes.status("writing results"):
-            self._write(folder, trees, verdicts, tables, answer)
+        with console(to_stderr=True).status("writing results"):
+            write_json(folder / "verdicts.json", jsonable(answer))
+            write_results(
+                folder,
+                {"command": "diagnose", **asdict(self)},
+                tables={
+                    "checks": checks.droplevel(1).reset_index(),
+                    "distances": distances,
+                    "feature_selection": selection,
+                },
+                figures=plot_verdicts(trees, verdicts, tables) if self.plots else {},
+            )
         if self.output.json:
-            json.dump(answer, sys.stdout, indent=1, allow_nan=False)
-            print()
+            print_json(answer)
         else:
             for verdict in verdicts.values():
                 console(to_stderr=False).print(str(verdict), highlight=False, soft_wrap=True, markup=False)
-            if answer["distances"]:
-                shown = pd.DataFrame(answer["distances"])[list(headings.DISTANCES)]
-                show_table(
-                    shown, "Distances from NUTS, each with what equal laws would give", headings.DISTANCES
-                )
-            if len(selection):
-                shown = selection.reset_index()[list(headings.SELECTION)]
-                show_table(shown, "Selection of the relevant inputs, mean over seeds", headings.SELECTION)
+            for frame, headers, heading in (
+                (distances, headings.DISTANCES, "Distances from NUTS, each with what equal laws would give"),
+                (selection, headings.SELECTION, "Selection of the relevant inputs, mean over seeds"),
+            ):
+                if len(frame):
+                    show_table(frame[list(headers)], heading, headers)
         if len(trees) > 1 and not tables:
-            notes.print(
-                "no distances: they need a converged run of NUTS and another run of the same posterior"
-            )
-        notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
-
-    def _write(self, folder: Path, trees, verdicts: dict[str, Verdict], tables, answer) -> None:
-        write_json(folder / "verdicts.json", answer)
-        checks = pd.concat({label: v.to_frame() for label, v in verdicts.items()}, names=["result"])
-        frames = {
-            "checks": checks.droplevel(1).reset_index(),
-            "distances": pd.DataFrame(answer["distances"]),
-            "feature_selection": pd.DataFrame(answer["feature_selection"]),
-        }
-        for name, frame in frames.items():
-            if len(frame):
-                write_atomically(folder / f"{name}.csv", lambda path, f=frame: f.to_csv(path, index=False))
-        write_settings(folder, {"command": "diagnose", **asdict(self)})
-        if self.plots:
-            for name, figure in plot_verdicts(trees, verdicts, tables).items():
-                write_figure(figure, folder / f"{name}.png")
+            note("no distances: they need a converged run of NUTS and another run of the same posterior")
+        note(f"results in {folder}")
 
 
 def load_results(paths) -> dict[str, xr.DataTree]:
-    """The results in run files, by label; where labels repeat, with the name of the folder before them.
+    """The results in run files, by label; where labels repeat, with the name of the folder before
+    them.
 
     Raises
     ------
@@ -121,12 +118,7 @@ def load_results(paths) -> dict[str, xr.DataTree]:
 
 
 def distance_rows(table: xr.Dataset) -> list[dict]:
-    """A row per scheme but the reference, JSON-able; without the second moments of the single inputs."""
+    """A row per scheme but the reference; without the second moments of the single inputs."""
     frame = table.drop_vars([n for n in table.data_vars if "input" in table[n].dims]).to_dataframe()
     frame.insert(0, "reference", table.attrs["reference"])
-    return _rows(frame.drop(index=table.attrs["reference"]).reset_index())
-
-
-def _rows(frame: pd.DataFrame) -> list[dict]:
-    """Records with None for figures that there are not."""
-    return json.loads(frame.to_json(orient="records", double_precision=10)) if len(frame) else []
+    return frame.drop(index=table.attrs["reference"]).reset_index().to_dict(orient="records")

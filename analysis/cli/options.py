@@ -1,18 +1,18 @@
 """Options that commands share, each declared once."""
 
 import math
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Self, get_args
 
 import jax
 import numpy as np
 import tyro
-from numpyro.handlers import seed
+from numpyro.handlers import seed, trace
 
-from analysis.diagnostics.probes import add_probes
-from inference.tracing import TRACE_LOCK
+from analysis.cli.output import note
 from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, make_prior
 
 
@@ -42,17 +42,25 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def _listed(metavar: str, parse, show) -> tyro.constructors.PrimitiveConstructorSpec:
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda args: parse(args[0]),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map(show, value))],
-    )
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from ``a,b,c``, or from ``start:stop``, where stop is left out.
 
-
-Numbers = Annotated[tuple[float, ...], _listed("A,B,…|START:STOP:COUNT", parse_numbers, "{:g}".format)]
+    Examples
+    --------
+    >>> parse_seeds("0:4")
+    (0, 1, 2, 3)
+    >>> parse_seeds("7,3")
+    (7, 3)
+    """
+    try:
+        if ":" in text:
+            seeds = tuple(range(*map(int, text.split(":", 1))))
+            if not seeds:
+                raise ValueError
+            return seeds
+        return tuple(map(int, text.split(",")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a list of seeds such as 0,1,2 or a range such as 0:4") from None
 
 
 def parse_kappas(text: str) -> tuple[float, ...]:
@@ -64,19 +72,6 @@ def parse_kappas(text: str) -> tuple[float, ...]:
     ((), (0.1,))
     """
     return () if text == "auto" else parse_numbers(text)
-
-
-Kappas = Annotated[
-    tuple[float, ...],
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="auto|A,B,…|START:STOP:COUNT",
-        instance_from_str=lambda args: parse_kappas(args[0]),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map("{:g}".format, value)) or "auto"],
-    ),
-]
-Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")), str)]
 
 
 def parse_priors(text: str) -> tuple[str, ...]:
@@ -97,7 +92,23 @@ def parse_priors(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names)
 
 
-Priors = Annotated[tuple[str, ...], _listed("A,B,…", parse_priors, str), tyro.conf.arg(aliases=["--prior"])]
+def _listed(metavar: str, parse: Callable[[str], tuple], show: Callable = str, empty: str = ""):
+    """How tyro reads and shows a tuple that is one word of the command line."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda args: parse(args[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(show, value)) or empty],
+    )
+
+
+_RANGE = "A,B,…|START:STOP:COUNT"
+Numbers = Annotated[tuple[float, ...], _listed(_RANGE, parse_numbers, "{:g}".format)]
+Kappas = Annotated[tuple[float, ...], _listed(f"auto|{_RANGE}", parse_kappas, "{:g}".format, "auto")]
+Seeds = Annotated[tuple[int, ...], _listed("A,B,…|START:STOP", parse_seeds)]
+Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")))]
+Priors = Annotated[tuple[str, ...], _listed("A,B,…", parse_priors), tyro.conf.arg(aliases=["--prior"])]
 PriorName = Annotated[str, tyro.conf.arg(metavar="NAME|FILE.py:CLASS")]
 
 
@@ -114,7 +125,8 @@ class Problem:
     gamma: float = 0.5
     """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
     alpha0: float = 4.0
-    """Shape α0 of the Gamma density of the priors ard, neuron-ard and grouped-ard; its rate is α0/d."""
+    """Shape α0 of the Gamma density of the priors ard, neuron-ard and grouped-ard; its rate is
+    α0/d."""
 
     def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
         """The network at noise κ with the named prior, see :meth:`prior`."""
@@ -123,8 +135,12 @@ class Problem:
         try_prior(network, prior)
         return network
 
+    def on(self, data: Dataset) -> Self:
+        """The problem with the input dimension of the data."""
+        return replace(self, input_dim=data.input_dim)
+
     def prior(self, name: str) -> WeightPrior:
-        """The prior that `name` describes, see :func:`models.make_prior`; α0 is the shape of ARD in its forms."""
+        """The prior that `name` describes; α0 is the shape of ARD in its forms."""
         is_ard = "ard" in name.partition("(")[0].split("-")
         return make_prior(name, **({"shape": self.alpha0} if is_ard else {}))
 
@@ -142,17 +158,18 @@ class DataOptions:
     num_test: int = 1000
     """Number of test points."""
     data: Path | None = None
-    """Read the data from this .csv, .parquet or .npz (x, y) file instead; input-dim, degree, num-data and num-test
-    then do not count."""
+    """Read the data from this .csv, .parquet or .npz (x, y) file instead; input-dim, degree,
+    num-data and num-test then do not count."""
     target: str | None = None
     """Column of the .csv or .parquet file to predict; the last one by default."""
     test_fraction: float = 0.25
     """Share of the file's rows to hold out, drawn by the seed."""
     standardise: bool = False
-    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows: every prediction
-    and MSE is then in standard deviations of the target."""
+    """Bring the file's inputs and target to mean 0 and standard deviation 1 on the training rows:
+    every prediction and MSE is then in standard deviations of the target."""
     probes: bool = False
-    """Append a shuffled copy of every input, irrelevant by construction, and report how each scheme ranks them."""
+    """Append a shuffled copy of every input, irrelevant by construction, and report how each scheme
+    ranks them."""
 
     def load(self, problem: Problem, seed: int) -> Dataset:
         """The data, the same for the same seed."""
@@ -166,11 +183,22 @@ class DataOptions:
             )
         else:
             data = problem.teacher().sample(jax.random.key(seed), self.num_data, self.num_test)
-        return add_probes(data, jax.random.fold_in(jax.random.key(seed), 2)) if self.probes else data
+        if not self.probes:
+            return data
+        from analysis.diagnostics.probes import add_probes
 
-    def fitted(self, problem: Problem, data: Dataset) -> Problem:
-        """The problem with the input dimension of the data."""
-        return replace(problem, input_dim=data.input_dim)
+        return add_probes(data, jax.random.fold_in(jax.random.key(seed), 2))
+
+    @staticmethod
+    def note_units(data: Dataset) -> None:
+        """Say in which units the answers will be, where these are not the data's own."""
+        units = data.standardisation
+        if units is not None:
+            dropped = f"; left out, being constant: {', '.join(units.dropped)}" if units.dropped else ""
+            note(
+                "predictions and MSE are in standardised units: 1 is a standard deviation of the target, "
+                f"{units.target_scale:.4g}{dropped}"
+            )
 
 
 def load_file(
@@ -193,24 +221,47 @@ class OutputOptions:
     """Seed of everything random; the same seed gives the same result on the same platform."""
     out: Path | None = None
     """Folder for the results; by default runs/COMMAND-DATE-TIME below the current folder."""
+    overwrite: bool = False
+    """Write to the folder even if it holds the draws of an earlier run."""
     json: bool = False
-    """Print one JSON object on standard output instead of a table; all else goes to standard error."""
+    """Print one JSON object on standard output instead of a table; all else goes to standard error.
+    """
 
     def check(self) -> None:
-        """``ValueError`` for options out of range (a ``__post_init__`` would be worded by the parser)."""
+        """``ValueError`` for options out of range, in our words and not the parser's."""
         checks.whole("seed", self.seed, 0)
 
     def key(self) -> jax.Array:
         """The key of the schemes, apart from that of the data."""
         return jax.random.fold_in(jax.random.key(self.seed), 1)
 
-    def folder(self, command: str) -> Path:
-        """The folder to write to."""
+    def path(self, command: str) -> Path:
+        """The folder that is named, or one after the command and the time."""
         return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
 
+    def folder(self, command: str) -> Path:
+        """The folder to write to.
 
-def with_stored(options, stored: dict, exempt: set[str]):
-    """`options` with the values that ``settings.json`` holds for a run, those named in `exempt` left as given.
+        Raises
+        ------
+        ValueError
+            Where it holds a run, whose draws and settings would be lost, unless these may be overwritten.
+        """
+        from inference.runs.run_folder import holds_run
+
+        folder = self.path(command)
+        if holds_run(folder) and not self.overwrite:
+            raise ValueError(
+                f"out: {str(folder)!r} holds the draws of an earlier run; name another folder, or give --overwrite."
+            )
+        return folder
+
+
+def with_stored(options, stored: dict, exempt: set[str], usual=None):
+    """`options` with the values that ``settings.json`` holds for a run, those named in `exempt`
+    left as given.
+
+    What is as in `usual`, by default the options' own defaults, counts as not given.
 
     Raises
     ------
@@ -226,18 +277,18 @@ def with_stored(options, stored: dict, exempt: set[str]):
     ...
     ValueError: width is 8 in the run to resume, got 9; leave it out, or start another run.
     """
+    usual = type(options)() if usual is None else usual
     values = {}
     for option in fields(options):
-        name, given = option.name, getattr(options, option.name)
+        name, given, default = option.name, getattr(options, option.name), getattr(usual, option.name)
         if name in exempt or name not in stored:
             continue
         if is_dataclass(given):
-            values[name] = with_stored(given, stored[name], exempt)
+            values[name] = with_stored(given, stored[name], exempt, default)
             continue
         value = stored[name]
         if value is not None and Path in (option.type, *get_args(option.type)):
             value = Path(value)
-        default = None if option.default is MISSING else option.default
         if given not in (default, value):
             raise ValueError(
                 f"{name} is {value} in the run to resume, got {given}; leave it out, or start another run."
@@ -262,14 +313,27 @@ def check_distinct(priors: list[WeightPrior]) -> None:
 
 
 def try_prior(network: TwoLayerNetwork, name: str) -> None:
-    """``ValueError`` where the weights of a prior cannot be drawn: a mistake in the user's own class."""
+    """``ValueError`` where the weights of a user's own prior cannot be drawn or sampled."""
+
+    from inference.tracing import TRACE_LOCK
+
+    def discrete_sites(key):
+        sites = trace(seed(network.sample_parameters, key)).get_trace()
+        return [n for n, s in sites.items() if s["type"] == "sample" and s["fn"].support.is_discrete]
+
+    found = []
     try:
         hash(network)
         with TRACE_LOCK:
-            jax.eval_shape(lambda key: seed(network.sample_parameters, key)(), jax.random.key(0))
+            jax.eval_shape(lambda key: found.extend(discrete_sites(key)), jax.random.key(0))
     except Exception as error:
         if isinstance(error, ValueError) and ".py:" not in name:
             raise  # a sentence of the zoo's own
         reason = " ".join(str(error).split()).rstrip(".")
         hint = "; declare it with @dataclass(frozen=True)" if "unhashable" in reason else ""
         raise ValueError(f"prior {name!r} fails with {type(error).__name__}: {reason}{hint}.") from error
+    if found:
+        raise ValueError(
+            f"prior {name!r} has the discrete site {found[0]!r}, along which no scheme can move; sum over its "
+            "values, as SpikeAndSlab does."
+        )

@@ -1,20 +1,33 @@
-"""Printing results: tables for people on standard output, progress and notes on standard error."""
+"""What a command writes and prints: answers on standard output, notes on standard error."""
+
+from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from matplotlib.figure import Figure
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from analysis.results.files import write_atomically, write_json
-from analysis.results.headings import show_value
-from inference.runs.progress import rich_progress
+from analysis.results.files import save_tree, write_atomically, write_csv, write_json
+from analysis.results.headings import COMPARISON, show_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+
+# What is being run, as it would be typed; None where a command is run from Python.
+COMMAND_LINE: ContextVar[str | None] = ContextVar("COMMAND_LINE", default=None)
 
 
 def console(to_stderr: bool) -> Console:
@@ -22,20 +35,73 @@ def console(to_stderr: bool) -> Console:
     return Console(file=sys.stderr if to_stderr else sys.stdout)
 
 
-def show_table(frame: pd.DataFrame, heading: str, headers: dict[str, str] | None = None) -> None:
-    """Print a table on standard output, as wide as it needs to be when that is not a terminal."""
-    table = Table(title=heading, title_justify="left", header_style="bold")
-    for name in frame:
-        numeric = pd.api.types.is_numeric_dtype(frame[name])
-        table.add_column(
-            (headers or {}).get(name, str(name)), justify="right" if numeric else "left", no_wrap=True
-        )
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(show_value, row))
+def note(text: str, style: str | None = None) -> None:
+    """Print a sentence on standard error, as it is."""
+    console(to_stderr=True).print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def show_table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str] = COMPARISON) -> None:
+    """Print a table on standard output, in pieces where the terminal is too narrow for it."""
     out = console(to_stderr=False)
     if not out.is_terminal:
         out.width = 200
-    out.print(table)
+    keys = [name for name in frame if not _numeric(frame[name])][:2] or list(frame)[:1]
+    piece, pieces = list(keys), []
+    for name in (name for name in frame if name not in keys):
+        if len(piece) > len(keys) and _width(out, frame[[*piece, name]], headers) > out.width:
+            pieces.append(piece)
+            piece = list(keys)
+        piece.append(name)
+    for place, columns in enumerate([*pieces, piece]):
+        # The frame's own order where it is shown in one piece.
+        shown = frame[columns] if pieces else frame
+        out.print(_table(shown, heading if place == 0 else "", headers))
+
+
+def _table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str]) -> Table:
+    table = Table(title=heading, title_justify="left", header_style="bold")
+    for name in frame:
+        justify = "right" if _numeric(frame[name]) else "left"
+        table.add_column(headers.get(name, str(name)), justify=justify, no_wrap=name != "error")
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(show_value, row))
+    return table
+
+
+def _numeric(column: pd.Series) -> bool:
+    return column.dtype.kind in "biufc"
+
+
+def _width(out: Console, frame: pd.DataFrame, headers: Mapping[str, str]) -> int:
+    wide = out.options.update(max_width=10_000)
+    return out.measure(
+        _table(frame.drop(columns="error", errors="ignore"), "", headers), options=wide
+    ).maximum
+
+
+def print_json(answer) -> None:
+    """Print an answer as one JSON object, null for figures that there are not."""
+    json.dump(jsonable(answer), sys.stdout, indent=1, allow_nan=False)
+    print()
+
+
+def jsonable(value):
+    """`value` in JSON's own types; NaN and infinity become None.
+
+    Examples
+    --------
+    >>> jsonable({"m": np.float64("nan"), "P": np.int64(3), "path": Path("a")})
+    {'m': None, 'P': 3, 'path': 'a'}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -43,10 +109,29 @@ def write_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def write_settings(folder: Path, settings: dict) -> None:
-    """Write ``settings.json``: the options of a command, and the version that ran it."""
-    settings = {**settings, "version": version("mean-field-zoo")}
-    write_json(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
+def write_results(
+    folder: Path,
+    settings: Mapping,
+    *,
+    trees: Mapping[str, xr.DataTree] | None = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    figures: Mapping[str, Figure] | None = None,
+) -> None:
+    """Write NAME.nc, NAME.csv (if not empty), NAME.png and ``settings.json``, each whole."""
+    for name, tree in (trees or {}).items():
+        save_tree(tree, folder / f"{name}.nc")
+    for name, frame in (tables or {}).items():
+        if len(frame):
+            write_csv(frame, folder / f"{name}.csv")
+    write_settings(folder, settings)
+    for name, figure in (figures or {}).items():
+        write_figure(figure, folder / f"{name}.png")
+
+
+def write_settings(folder: Path, settings: Mapping) -> None:
+    """Write ``settings.json``: a command's options, how it was typed, and the version that ran."""
+    made = {"command_line": COMMAND_LINE.get(), "version": version("mean-field-zoo")}
+    write_json(folder / "settings.json", jsonable({**settings, **made}))
 
 
 def read_settings(folder: Path, command: str) -> dict:
@@ -65,7 +150,7 @@ def read_settings(folder: Path, command: str) -> dict:
 
 
 class Board:
-    """A progress display on standard error: one bar for all jobs, and one for each job that is running."""
+    """A progress display on standard error: a bar for all jobs, and one for each that runs."""
 
     def __init__(self, display, jobs: int):
         self._display = display
@@ -94,5 +179,7 @@ class Board:
 @contextmanager
 def progress_board(jobs: int):
     """A :class:`Board` while the block runs."""
+    from inference.runs.progress import rich_progress
+
     with rich_progress() as display:
         yield Board(display, jobs)

@@ -1,8 +1,6 @@
 """``mfzoo phase``: phase diagrams in seconds."""
 
-import json
 import math
-import sys
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Literal
@@ -21,15 +19,15 @@ from analysis.cli.options import (
     check_kappas,
     parse_numbers,
 )
-from analysis.cli.output import console, show_table, write_figure, write_settings
-from analysis.results.files import save_tree, write_atomically
+from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.theory.phase_diagram import FIGURES, phase_diagram
 from inference.runs.progress import progress_callback
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Solve theories over a grid of noises κ and data sizes P on sparse parity, and draw the phase diagram.
+    """Solve theories over a grid of noises κ and data sizes P on sparse parity, and draw the phase
+    diagram.
 
     Writes phase.nc (the grid), table.csv, phase_diagram.png and settings.json to one folder.
     """
@@ -51,20 +49,22 @@ class Phase:
 
     def run(self) -> None:
         """Solve, write the folder, print the onsets."""
-        grid = self.solve()
         folder = self.output.folder("phase")
-        save_tree(xr.DataTree(grid), folder / "phase.nc")
-        table = grid[list(FIGURES)].to_dataframe().dropna(how="all").reset_index()
-        write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
-        write_settings(folder, {"command": "phase", **asdict(self)})
-        if self.plots:
-            write_figure(plots.plot_phase_diagram(grid), folder / "phase_diagram.png")
+        grid = self.solve()
+        write_results(
+            folder,
+            {"command": "phase", **asdict(self)},
+            trees={"phase": xr.DataTree(grid)},
+            tables={"table": grid[list(FIGURES)].to_dataframe().dropna(how="all").reset_index()},
+            figures={"phase_diagram": plots.plot_phase_diagram(grid)} if self.plots else {},
+        )
         if self.output.json:
-            json.dump(as_json(grid), sys.stdout, indent=1, allow_nan=False)
-            print()
+            print_json(as_json(grid))
         else:
-            show_table(onsets(grid), f"noise at which m reaches {grid.onset_order_parameter:g}, and folds")
-        console(to_stderr=True).print(f"results in {folder}", highlight=False, soft_wrap=True)
+            table = pd.DataFrame([row for rows in onsets(grid).values() for row in rows], dtype=object)
+            heading = f"noise at which m reaches {grid.onset_order_parameter:g}, and folds"
+            show_table(table.fillna({"P": "∞"}), heading)
+        note(f"results in {folder}")
 
     def solve(self) -> xr.Dataset:
         """The grid, with progress on standard error."""
@@ -83,45 +83,35 @@ class Phase:
             )
 
 
-def onsets(grid: xr.Dataset) -> pd.DataFrame:
-    """A row per theory and P: the onset and the folds."""
-    rows = []
+def onsets(grid: xr.Dataset) -> dict[str, list[dict]]:
+    """By theory a row for each P that it has: the onset and the folds; P is None at P = ∞."""
+    rows = {}
     for name in grid.theory.values:
-        for size in grid.num_data.values:
-            cell = grid.sel(theory=name, num_data=size)
-            if not cell.error.isnull().all():
-                folds = [float(v) for v in cell.fold_kappa.values if math.isfinite(v)]
-                rows.append(
-                    {"theory": name, "P": _size(size) or "∞", "onset": _number(cell.onset), "folds": folds}
-                )
-    return pd.DataFrame(rows, dtype=object)
+        part = grid.sel(theory=name)
+        rows[str(name)] = [
+            {
+                "theory": str(name),
+                "P": int(size) if math.isfinite(size) else None,
+                "onset": float(cell.onset) if cell.onset.notnull() else None,
+                "folds": cell.fold_kappa.dropna("fold").values.tolist(),
+            }
+            for size in grid.num_data.values
+            if (cell := part.sel(num_data=size)).error.notnull().any()
+        ]
+    return rows
 
 
 def as_json(grid: xr.Dataset) -> dict:
-    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per entry of its own num_data."""
+    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per own num_data."""
     results = {}
-    for name in grid.theory.values:
-        part = grid.sel(theory=name)
-        sizes = [size for size in grid.num_data.values if not part.error.sel(num_data=size).isnull().all()]
-        results[str(name)] = {"num_data": [_size(size) for size in sizes]} | {
-            figure: [[_number(v) for v in part[figure].sel(num_data=size).values] for size in sizes]
-            for figure in FIGURES
+    for name, rows in onsets(grid).items():
+        sizes = [math.inf if row["P"] is None else row["P"] for row in rows]
+        part = grid.sel(theory=name, num_data=sizes).transpose("num_data", "kappa", ...)
+        results[name] = {
+            "num_data": [row["P"] for row in rows],
+            **{figure: part[figure].values for figure in FIGURES},
+            "onset": [row["onset"] for row in rows],
+            "folds": [row["folds"] for row in rows],
         }
-        results[str(name)]["onset"] = [_number(part.onset.sel(num_data=size)) for size in sizes]
-        results[str(name)]["folds"] = [
-            [float(v) for v in part.fold_kappa.sel(num_data=size).values if math.isfinite(v)]
-            for size in sizes
-        ]
-    return {
-        "kappas": grid.kappa.values.tolist(),
-        "num_data": [_size(size) for size in grid.num_data.values if math.isfinite(size)],
-        "results": results,
-    }
-
-
-def _number(value) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _size(value) -> int | None:
-    return int(value) if math.isfinite(value) else None
+    sizes = [int(size) for size in grid.num_data.values if math.isfinite(size)]
+    return {"kappas": grid.kappa.values, "num_data": sizes, "results": results}

@@ -1,20 +1,11 @@
 """``mfzoo priors``: the priors of the zoo, and what they say before they have seen data."""
 
-import json
-import sys
 from dataclasses import asdict, dataclass, field
 
-import jax
-import pandas as pd
 import tyro
-import xarray as xr
 
-from analysis import plots
 from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem, check_distinct
-from analysis.cli.output import console, progress_board, show_table, write_figure, write_settings
-from analysis.results.files import save_tree, write_atomically
-from analysis.results.order_parameters import order_parameters
-from analysis.results.prior_predictive import prior_predictive
+from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
 from models.priors import PRIORS, WeightPrior, describe_prior
 
 _QUANTILES = (0.05, 0.5, 0.95)
@@ -24,9 +15,10 @@ _QUANTILES = (0.05, 0.5, 0.95)
 class ListPriors:
     """List the priors with their parameters, or draw networks from them before anyone fits.
 
-    With --plot or --out draws from the prior predictive: functions on a line through input space, the order parameter
-    m and the relevance ratio under the prior. Writes prior.nc (all draws), table.csv, prior_predictive.png and
-    settings.json to one folder. Any prior is written NAME, FILE.py:CLASS, or with parameters as in 'ard(shape=0.1)'.
+    With --plot or --out draws from the prior predictive: functions on a line through input space,
+    the order parameter m and the relevance ratio under the prior. Writes prior.nc (all draws),
+    table.csv, prior_predictive.png and settings.json to one folder. Any prior is written NAME,
+    FILE.py:CLASS, or with parameters as in 'ard(shape=0.1)'.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
@@ -46,8 +38,7 @@ class ListPriors:
             return
         rows = [describe(name, self.problem.prior(name)) for name in self.priors]
         if self.output.json:
-            json.dump({"priors": rows}, sys.stdout, indent=1, default=str)
-            print()
+            print_json({"priors": rows})
             return
         out = console(to_stderr=False)
         for row in rows:
@@ -58,9 +49,16 @@ class ListPriors:
                     out.print(f"    {row[word]}", highlight=False, soft_wrap=True, markup=False)
 
     def _predict(self) -> None:
+        import jax
+        import pandas as pd
+        import xarray as xr
+
+        from analysis import plots, prior_predictive
+
+        folder = self.output.folder("priors")
         data = self.inputs.load(self.problem, self.output.seed)
-        problem = self.inputs.fitted(self.problem, data)
-        networks = [problem.network(1.0, name) for name in self.priors]
+        problem = self.problem.on(data)
+        networks = [problem.network(1.0, name) for name in self.priors]  # a prior knows of no noise
         check_distinct([network.prior for network in networks])
         trees = []
         with progress_board(len(networks)) as board:
@@ -71,19 +69,19 @@ class ListPriors:
                 key = jax.random.fold_in(self.output.key(), 0)
                 trees.append(prior_predictive(network, data, key, self.num_draws))
                 report(1, 1, "")
-        folder = self.output.folder("priors")
         table = pd.DataFrame([row_of(tree) for tree in trees])
-        named = {f"/{tree.attrs['prior']}": tree for tree in trees}
-        save_tree(xr.DataTree.from_dict(named), folder / "prior.nc")
-        write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
-        write_figure(plots.plot_prior_predictive(trees), folder / "prior_predictive.png")
-        write_settings(folder, {"command": "priors", **asdict(self)})
+        write_results(
+            folder,
+            {"command": "priors", **asdict(self)},
+            trees={"prior": xr.DataTree.from_dict({f"/{tree.attrs['prior']}": tree for tree in trees})},
+            tables={"table": table},
+            figures={"prior_predictive": plots.plot_prior_predictive(trees)},
+        )
         if self.output.json:
-            json.dump({"rows": json.loads(table.to_json(orient="records"))}, sys.stdout, indent=1)
-            print()
+            print_json({"rows": table.to_dict(orient="records")})
         else:
             show_table(table, "Under the prior: mean and 5, 50 and 95 % quantiles")
-        console(to_stderr=True).print(f"results in {folder}", highlight=False, soft_wrap=True)
+        note(f"results in {folder}")
 
 
 def describe(text: str, prior: WeightPrior) -> dict:
@@ -91,11 +89,14 @@ def describe(text: str, prior: WeightPrior) -> dict:
     name = text.partition("(")[0].strip()
     known = describe_prior(name) if name in PRIORS else {"name": name, "class": type(prior).__name__}
     blank = dict.fromkeys(("summary", "density", "source", "features"))
-    return blank | known | {"parameters": {key: getattr(prior, key) for key in _fields(prior)}}
+    names = getattr(prior, "__dataclass_fields__", vars(prior))
+    return blank | known | {"parameters": {key: getattr(prior, key) for key in names}}
 
 
-def row_of(tree: xr.DataTree) -> dict:
+def row_of(tree) -> dict:
     """A prior's row: moments of f, m and the relevance ratio."""
+    from analysis import order_parameters
+
     draws, summary = tree["order_parameters"].to_dataset(), order_parameters(tree)
     row = {"prior": tree.attrs["prior"], "sd of f": float(tree["predictions"].f.std())}
     row["test MSE"] = float(summary.test_mse_draw.sel(estimate="mean"))
@@ -104,7 +105,3 @@ def row_of(tree: xr.DataTree) -> dict:
             for level, value in zip(_QUANTILES, draws[name].quantile(_QUANTILES).to_numpy(), strict=True):
                 row[f"{label} {100 * level:.0f}%"] = float(value)
     return row
-
-
-def _fields(prior: WeightPrior) -> list[str]:
-    return list(getattr(prior, "__dataclass_fields__", vars(prior)))

@@ -1,27 +1,16 @@
 """``mfzoo report``: one self-contained HTML page on one run or several."""
 
 import json
-import math
-import shlex
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
 import tyro
-import xarray as xr
 
-from analysis.cli.compare import Compare
 from analysis.cli.diagnose import load_results
-from analysis.cli.output import console, progress_board
-from analysis.cli.sample import Sample
+from analysis.cli.output import note, progress_board
 from analysis.report.page import RunRecord, report
-from analysis.schemes.compare import COLUMNS
 from models import checks
-
-_COMMANDS = {"compare": Compare, "sample": Sample}
-# Where a run writes, and how it is resumed, make no difference to its results.
-_NOT_REPEATED = {"out", "json", "resume", "checkpoint_every", "plots"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +35,11 @@ class PageOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page on one run or several side by side: what was declared, the tables, verdicts and figures.
+    """Write one HTML page on one run or several side by side: what was declared, the tables,
+    verdicts and figures.
 
-    Results are those of mfzoo compare and mfzoo sample. They are checked as by mfzoo diagnose. The page loads
-    nothing, from the network or from other files, so that it can be sent as it is.
+    Results are those of mfzoo compare and mfzoo sample. They are checked as by mfzoo diagnose. The
+    page loads nothing, from the network or from other files, so that it can be sent as it is.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -62,9 +52,6 @@ class Report:
         """Check every result, write the page."""
         trees = load_results(self.runs)
         folders = [path if path.is_dir() else path.parent for path in self.runs]
-        rows = {}
-        for folder in folders:
-            rows |= stored_rows(folder, trees)
         records = [run_record(folder) for folder in folders]
         path = self.output.file()
         with progress_board(1) as board:
@@ -72,40 +59,12 @@ class Report:
                 trees,
                 path,
                 title=self.title,
-                rows=rows,
                 runs=records,
                 seed=self.output.seed,
                 progress=board.callback("checks and figures"),
             )
         size = path.stat().st_size / 1e6
-        console(to_stderr=True).print(f"report in {path} ({size:.1f} MB)", highlight=False, soft_wrap=True)
-
-
-def stored_rows(folder: Path, trees: dict[str, xr.DataTree]) -> dict[str, dict]:
-    """The rows of a comparison's table.csv, by the labels of its results; none where it has no such table.
-
-    Raises
-    ------
-    ValueError
-        For a table.csv that cannot be read.
-    """
-    path = folder / "table.csv"
-    if not path.is_file():
-        return {}
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"table {str(path)!r} cannot be read ({error}); run the comparison again.") from None
-    if not set(COLUMNS) <= set(frame):
-        return {}  # that of mfzoo sample, a row a function
-    rows = {}
-    for row in frame[list(COLUMNS)].to_dict(orient="records"):
-        name = f"{row['scheme']}-{row['prior']}-kappa{row['kappa']:g}"
-        full = f"{folder.resolve().name}/{name}"
-        label = full if full in trees else name
-        if label in trees:
-            rows[label] = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-    return rows
+        note(f"report in {path} ({size:.1f} MB)")
 
 
 def run_record(folder: Path) -> RunRecord:
@@ -121,49 +80,14 @@ def run_record(folder: Path) -> RunRecord:
         return RunRecord(name, facts={"settings.json": "none: the command is not known"})
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        command, version = settings["command"], settings["version"]
         described = settings.get("described") or {}
         facts = {
             "data": described.get("teacher") or settings["inputs"]["data"] or "drawn from the teacher",
             "seed": settings["output"]["seed"],
-            "mean-field-zoo": version,
+            "mean-field-zoo": settings["version"],
         }
-        return RunRecord(name, repeat(command, settings), facts)
+        return RunRecord(name, settings.get("command_line"), facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
             f"settings file {str(path)!r} is damaged; take it away to report on the run without it."
         ) from None
-
-
-def repeat(command: str, settings: dict) -> str | None:
-    """The command line that repeats a run with these settings; None for a command that is not known.
-
-    Examples
-    --------
-    >>> repeat("compare", {"problem": {"width": 8}, "kappas": [0.05, 0.1], "output": {"seed": 3}})
-    'mfzoo compare --width 8 --seed 3 --kappas 0.05,0.1'
-    """
-    if command not in _COMMANDS:
-        return None
-    default = json.loads(json.dumps(asdict(_COMMANDS[command]()), default=str))
-    return shlex.join(["mfzoo", command, *_options(default, settings)])
-
-
-def _options(default: dict, stored: dict) -> list[str]:
-    """The options that differ from their default, as words of a command line."""
-    words = []
-    for name, usual in default.items():
-        value = stored.get(name, usual)
-        if isinstance(usual, dict):
-            words += _options(usual, value)
-        elif value != usual and name not in _NOT_REPEATED:
-            words += _option(name.replace("_", "-"), value)
-    return words
-
-
-def _option(name: str, value) -> list[str]:
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    if isinstance(value, list):
-        return [f"--{name}", ",".join(map(str, value))]
-    return [f"--{name}", str(value)]

@@ -1,10 +1,9 @@
 """``mfzoo sample``: one posterior by one sampler."""
 
-import json
 import shlex
-import sys
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,8 @@ import tyro
 
 from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem, with_stored
 from analysis.cli.output import (
-    console,
+    note,
+    print_json,
     progress_board,
     read_settings,
     show_table,
@@ -20,9 +20,9 @@ from analysis.cli.output import (
     write_settings,
 )
 from analysis.plots import plot_function_traces
-from analysis.results.files import write_atomically
-from analysis.schemes.compare import describe_problem, summarise
-from analysis.schemes.kernels import KERNELS, choose_kernel
+from analysis.results.files import write_csv
+from analysis.schemes.compare import describe_problem, sentence, summarise
+from analysis.schemes.kernels import KERNELS, Budget, choose_kernel
 from inference import sample
 from inference.runs.run_folder import holds_run, refuse_existing_run
 from models import checks
@@ -32,12 +32,16 @@ from models import checks
 class Sample:
     """Sample one posterior and diagnose it; writes run.nc, table.csv, traces.png and settings.json.
 
-    The draws go to the folder as they come. A run that was stopped, by Ctrl-C or a power cut, goes on with
-    ``mfzoo sample --out FOLDER --resume`` and ends with the same draws as if it had not been.
+    The draws go to the folder as they come. A run that was stopped, by Ctrl-C or a power cut, goes
+    on with ``mfzoo sample --out FOLDER --resume`` and ends with the same draws as if it had not
+    been.
     """
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
-    inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    inputs: tyro.conf.OmitArgPrefixes[DataOptions] = field(
+        default_factory=partial(DataOptions, standardise=True)
+    )
+    budget: tyro.conf.OmitArgPrefixes[Budget] = field(default_factory=Budget)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     scheme: Literal["sgld", "psgld", "langevin", "sghmc", "mala", "nuts"] = "sgld"
     """The sampler; langevin is underdamped (BAOAB), and the fastest of them."""
@@ -46,19 +50,15 @@ class Sample:
     prior: PriorName = "isotropic"
     """Prior over the hidden weights."""
     step_size: float | None = None
-    """Step size, ε of sgld, psgld and mala, h of langevin and sghmc; by default one that suits this κ and prior."""
+    """Step size, ε of sgld, psgld and mala, h of langevin and sghmc; by default one that suits this
+    κ and prior."""
     preconditioner: Literal["none", "prior"] | None = None
-    """Where a step size is given: none, or the prior variance of each site (sgld, langevin, sghmc, mala)."""
+    """Where a step size is given: none, or the prior variance of each site (sgld, langevin, sghmc,
+    mala)."""
     friction: float | None = None
     """Where a step size is given: γ of langevin and sghmc."""
-    num_warmup: int | None = None
-    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 125/κ (langevin), 500 (nuts)."""
-    num_samples: int | None = None
-    """Steps of each chain after the warm-up; by default 350/κ², 625/κ, or 600, likewise."""
     num_chains: int = 4
     """Number of chains."""
-    thinning: int | None = None
-    """Steps between kept draws; by default 250 draws a chain are kept, 300 of nuts."""
     subsample_size: int | None = None
     """SGLD's minibatch size; the full batch by default."""
     start: Literal["prior", "aligned", "both"] = "prior"
@@ -72,27 +72,29 @@ class Sample:
     def run(self) -> None:
         """Sample, write the folder, print the diagnosis."""
         if not self.resume:
-            self._run(self.output.folder("sample"))
+            self._run(self.output.path("sample"))
         elif self.output.out is None:
             raise ValueError("resume needs the folder of the run to go on with; give --out FOLDER.")
         else:
             stored = read_settings(self.output.out, "sample")
-            exempt = {"resume", "checkpoint_every", "out", "json"}
+            exempt = {"resume", "checkpoint_every", "out", "json", "overwrite"}
             with_stored(self, stored, exempt)._run(self.output.out)
 
     def _run(self, folder: Path) -> None:
+        self.budget.check()
         data = self.inputs.load(self.problem, self.output.seed)
-        network = self.inputs.fitted(self.problem, data).network(self.kappa, self.prior)
+        self.inputs.note_units(data)
+        network = self.problem.on(data).network(self.kappa, self.prior)
         kernel = choose_kernel(self.scheme, network, self.step_size, self.preconditioner, self.friction)
-        steps = self._steps(network)
-        with self._resumable(folder, describe_problem(network, data)), progress_board(1) as board:
+        problem = describe_problem(network, data)
+        with self._resumable(folder, problem), progress_board(1) as board:
             tree = sample(
                 network,
                 data,
                 kernel,
                 self.output.key(),
                 num_chains=self.num_chains,
-                **steps,
+                **self.budget.steps(KERNELS[self.scheme].steps(network)),
                 start=self.start,
                 subsample_size=self.subsample_size,
                 progress=board.callback(f"κ={self.kappa:g} {self.prior} {self.scheme}"),
@@ -101,7 +103,8 @@ class Sample:
                 checkpoint_every=self.checkpoint_every,
             )
         with tree:
-            self._report(network, data, tree, folder)
+            self._report(problem, tree, folder)
+        note(f"results in {folder}")
 
     @contextmanager
     def _resumable(self, folder: Path, problem: dict):
@@ -113,10 +116,8 @@ class Sample:
         try:
             yield
         except KeyboardInterrupt as stop:
-            note = (
-                f"{stop or 'stopped'}\ncontinue with: mfzoo sample --out {shlex.quote(str(folder))} --resume"
-            )
-            console(to_stderr=True).print(note, highlight=False, soft_wrap=True, markup=False)
+            command = f"mfzoo sample --out {shlex.quote(str(folder))} --resume"
+            note(f"{stop or 'stopped'}\ncontinue with: {command}")
             raise
         except ValueError:
             if not self.resume and not holds_run(folder):  # nothing was begun that could go on
@@ -125,29 +126,20 @@ class Sample:
                     folder.rmdir()
             raise
 
-    def _report(self, network, data, tree, folder: Path) -> None:
-        result = summarise(tree, None)
+    def _report(self, problem: dict, tree, folder: Path) -> None:
+        try:
+            result = summarise(tree, None)
+        except ValueError as error:  # the draws are there all the same
+            note(f"the draws are in {folder / 'run.nc'}, but they cannot be judged: {sentence(error)}")
+            if self.output.json:
+                print_json({"problem": problem, "converged": None, "messages": [sentence(error)]})
+            return
         table = result.diagnosis.table.rename_axis("function").reset_index()
-        write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
+        write_csv(table, folder / "table.csv")
         write_figure(plot_function_traces(tree, result.label), folder / "traces.png")
-        notes = console(to_stderr=True)
         if self.output.json:
-            answer = {
-                "problem": describe_problem(network, data),
-                **result.row,
-                "messages": result.diagnosis.messages,
-            }
-            json.dump(answer, sys.stdout, indent=1, allow_nan=False)
-            print()
+            print_json({"problem": problem, **result.row, "messages": result.diagnosis.messages})
         else:
             show_table(table, f"Functions under {result.label}")
             for message in result.diagnosis.messages:
-                notes.print(message, highlight=False, soft_wrap=True)
-        notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
-
-    def _steps(self, network) -> dict[str, int]:
-        steps = KERNELS[self.scheme].steps(network)
-        if self.thinning is not None:
-            steps = {name: count // steps["thinning"] * self.thinning for name, count in steps.items()}
-        given = {name: getattr(self, name) for name in steps}
-        return {name: value if given[name] is None else given[name] for name, value in steps.items()}
+                note(message)

@@ -1,80 +1,37 @@
 """``mfzoo sweep``: schemes over a grid of noises, data sizes, seeds and priors."""
 
 import json
-import math
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import ClassVar
 
 import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Priors, Problem, check_kappas
-from analysis.cli.output import console, show_table, write_figure, write_settings
+from analysis.cli.options import (
+    DataOptions,
+    Names,
+    Numbers,
+    OutputOptions,
+    Priors,
+    Problem,
+    Seeds,
+    check_kappas,
+)
+from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.plots.sweep import plot_sweep
-from analysis.results.files import write_atomically
-from analysis.sweep.cells import Budget
+from analysis.schemes.kernels import Budget
 from analysis.sweep.grid import DIMENSIONS, FIGURES, sweep
 from inference.runs.progress import progress_callback
-
-_HEADERS = {
-    "kappa": "κ",
-    "num_data": "P",
-    "order_parameter": "m",
-    "order_parameter_sd": "sd of m",
-    "order_parameter_se": "± se",
-    "test_mse_draw": "MSE draw",
-    "test_mse_mean": "MSE mean",
-    "train_mse": "train MSE",
-    "r_hat_max": "R-hat",
-    "ess_min": "ESS",
-    "wall_time_s": "s",
-}
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from ``a,b,c``, or from ``start:stop``, where stop is left out.
-
-    Examples
-    --------
-    >>> parse_seeds("0:4")
-    (0, 1, 2, 3)
-    >>> parse_seeds("7,3")
-    (7, 3)
-    """
-    try:
-        if ":" in text:
-            seeds = tuple(range(*map(int, text.split(":", 1))))
-            if not seeds:
-                raise ValueError
-            return seeds
-        return tuple(map(int, text.split(",")))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a list of seeds such as 0,1,2 or a range such as 0:4") from None
-
-
-Seeds = Annotated[
-    tuple[int, ...],
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="A,B,…|START:STOP",
-        instance_from_str=lambda args: parse_seeds(args[0]),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map(str, value))],
-    ),
-]
+from models import TwoLayerNetwork, WeightPrior, checks
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Run schemes on every cell of a grid of (κ, P, seed, prior), in parallel, never a finished cell twice.
-
-    Writes a file per cell as soon as it is finished, and at the end sweep.nc (the whole grid), table.csv, sweep.png
-    and settings.json to one folder. The same command with the same --out continues what was stopped, and tries
-    again what has failed.
-    """
+class Grid:
+    """A grid of networks, and where its cells run."""
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     budget: tyro.conf.OmitArgPrefixes[Budget] = field(default_factory=Budget)
@@ -86,11 +43,10 @@ class Sweep:
     num_test: int = DataOptions.num_test
     """Number of test points."""
     seeds: Seeds = ()
-    """Seeds of the data and of the schemes (the stop of a range is left out); by default the one of --seed."""
+    """Seeds of the data and of the schemes (the stop of a range is left out); by default the one of
+    --seed."""
     priors: Priors = ("isotropic", "ard")
     """Priors over the hidden weights, as in mfzoo compare."""
-    schemes: Names = ("sgld", "adaptive-kernel")
-    """Schemes as in mfzoo compare, each skipped for the priors that it does not cover."""
     workers: int | None = None
     """Processes on this machine, one a core by default; 0 for none but the command's own."""
     scheduler: str | None = None
@@ -100,60 +56,86 @@ class Sweep:
     plots: bool = True
     """Draw the figure."""
 
-    def run(self) -> None:
-        """Run what is missing, write the folder, print the summary."""
-        notes, folder = console(to_stderr=True), self.output.folder("sweep")
-        try:
-            grid = self.sweep(folder)
-        except KeyboardInterrupt:
-            cells = len(list((folder / "cells").glob("*.json")))
-            notes.print(
-                f"{cells} cells are kept in {folder}; to continue, repeat the command with --out {folder}",
-                highlight=False,
-                soft_wrap=True,
-            )
-            raise
-        table = rows(grid)
-        write_atomically(folder / "table.csv", lambda path: table.to_csv(path, index=False))
-        write_settings(folder, {"command": "sweep", **asdict(self)})
-        if self.plots:
-            write_figure(plot_sweep(grid), folder / "sweep.png")
-        failed = table[table.status == "failed"]
-        if self.output.json:
-            json.dump(as_json(grid), sys.stdout, indent=1, allow_nan=False)
-            print()
-        else:
-            show_table(summary(table), "Mean over the seeds", _HEADERS)
-        for reason, count in failed.error.value_counts().items():
-            notes.print(f"{count} of {len(table)} cells failed: {reason}", highlight=False, soft_wrap=True)
-        notes.print(f"results in {folder}", highlight=False, soft_wrap=True)
-        if len(failed) == len(table):
-            raise ValueError(f"every cell failed, the first with: {failed.error.iloc[0]}")
+    command: ClassVar[str]
 
-    def sweep(self, folder: Path) -> xr.Dataset:
-        """The grid, with progress on standard error."""
+    def check(self) -> None:
+        """``ValueError`` for options that do not go together."""
         check_kappas(self.kappas)
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("workers are processes of this machine; with scheduler, leave workers out.")
         if self.seeds and self.output.seed:
-            raise ValueError("seed is for a sweep without seeds; leave one of the two out.")
-        with progress_callback(True, "sweep") as report:
-            return sweep(
-                self.problem.network(min(self.kappas), self.priors[0]),
-                self.problem.teacher(),
-                self.kappas,
-                list(dict.fromkeys(round(size) for size in self.num_data)),
-                self.seeds or (self.output.seed,),
-                [self.problem.prior(name) for name in self.priors],
-                self.schemes,
-                num_test=self.num_test,
-                budget=self.budget,
-                out=folder,
-                workers=self.workers,
-                scheduler=self.scheduler,
-                retries=self.retries,
-                progress=report,
-            )
+            raise ValueError("seed does not count beside seeds; leave one of the two out.")
+
+    @property
+    def sizes(self) -> list[int]:
+        """P as whole numbers."""
+        for size in self.num_data:
+            checks.whole("num_data", round(size), 1)
+        return list(dict.fromkeys(round(size) for size in self.num_data))
+
+    @property
+    def network(self) -> TwoLayerNetwork:
+        """The network at the grid's smallest noise and first prior."""
+        return self.problem.network(min(self.kappas), self.priors[0])
+
+    @property
+    def declared_priors(self) -> list[WeightPrior]:
+        """The priors themselves."""
+        return [self.problem.prior(name) for name in self.priors]
+
+    @contextmanager
+    def running(self, folder: Path) -> Iterator[dict]:
+        """Options of the sweep, with progress on standard error; says after Ctrl-C how to go on."""
+        shared = ("num_test", "budget", "workers", "scheduler", "retries")
+        try:
+            with progress_callback(True, self.command) as report:
+                yield {"out": folder, "progress": report, **{name: getattr(self, name) for name in shared}}
+        except KeyboardInterrupt:
+            cells = len(list(folder.rglob("cells/*.json")))
+            note(f"{cells} cells are kept in {folder}; to continue, repeat the command with --out {folder}")
+            raise
+
+    def finish(self, cells: pd.DataFrame, folder: Path) -> None:
+        """Say why cells have failed; ``ValueError`` where all have."""
+        failed = cells[cells.status == "failed"]
+        for reason, count in failed.error.value_counts().items():
+            note(f"{count} of {len(cells)} cells failed: {reason}")
+        note(f"results in {folder}")
+        if len(failed) == len(cells):
+            raise ValueError(f"every cell failed, the first with: {failed.error.iloc[0]}")
+
+
+@dataclass(frozen=True)
+class Sweep(Grid):
+    """Run schemes on every cell of a grid of (κ, P, seed, prior), in parallel, never a finished
+    cell twice.
+
+    Writes a file per cell as soon as it is finished, and at the end sweep.nc (the whole grid),
+    table.csv, sweep.png and settings.json to one folder. The same command with the same --out
+    continues what was stopped, and tries again what has failed.
+    """
+
+    schemes: Names = ("sgld", "adaptive-kernel")
+    """Schemes as in mfzoo compare, each skipped for the priors that it does not cover."""
+
+    command: ClassVar[str] = "sweep"
+
+    def run(self) -> None:
+        """Run what is missing, write the folder, print the summary."""
+        self.check()
+        folder, seeds = self.output.folder("sweep"), self.seeds or (self.output.seed,)
+        grid = (self.kappas, self.sizes, seeds, self.declared_priors, self.schemes)
+        with self.running(folder) as options:
+            found = sweep(self.network, self.problem.teacher(), *grid, **options)
+        cells = rows(found)
+        figures = {"sweep": plot_sweep(found)} if self.plots else {}
+        write_results(folder, {"command": "sweep", **asdict(self)}, tables={"table": cells}, figures=figures)
+        if self.output.json:
+            problem = json.loads(found.attrs["problem"])
+            print_json({"problem": problem, "cells": count(cells), "rows": json_rows(cells)})
+        else:
+            show_table(summary(cells), "Mean over the seeds")
+        self.finish(cells, folder)
 
 
 def rows(grid: xr.Dataset) -> pd.DataFrame:
@@ -162,45 +144,41 @@ def rows(grid: xr.Dataset) -> pd.DataFrame:
     return table.loc[table.status != "skipped", [*DIMENSIONS, *FIGURES, "status", "error"]]
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per scheme, prior, κ and P: means over the seeds, worst R-hat and ESS, spread of m over the seeds."""
-    place = [name for name in DIMENSIONS if name != "seed"]
-    cells = table.groupby(place, sort=False)
-    means = [
-        "order_parameter",
-        "order_parameter_se",
-        "test_mse_draw",
-        "test_mse_mean",
-        "train_mse",
-        "wall_time_s",
+def summary(cells: pd.DataFrame) -> pd.DataFrame:
+    """A row per scheme, prior, κ and P: means and spread over the seeds, worst R-hat and ESS."""
+    return (
+        cells.groupby([name for name in DIMENSIONS if name != "seed"], sort=False)
+        .agg(
+            order_parameter=("order_parameter", "mean"),
+            order_parameter_sd=("order_parameter", "std"),
+            order_parameter_se=("order_parameter_se", "mean"),
+            test_mse_draw=("test_mse_draw", "mean"),
+            test_mse_mean=("test_mse_mean", "mean"),
+            train_mse=("train_mse", "mean"),
+            wall_time_s=("wall_time_s", "mean"),
+            r_hat_max=("r_hat_max", "max"),
+            ess_min=("ess_min", "min"),
+            done=("status", lambda status: f"{(status == 'done').sum()}/{len(status)}"),
+        )
+        .reset_index()
+    )
+
+
+def count(cells: pd.DataFrame) -> dict[str, int]:
+    """How many cells ended how."""
+    return {status: int((cells.status == status).sum()) for status in ("done", "failed")}
+
+
+def json_rows(table: pd.DataFrame) -> list[dict]:
+    """Rows in which whole numbers are whole, ``converged`` is true or false, and no error is None."""
+    whole = [
+        name for name in ("num_data", "num_seeds", "num_converged", "gradient_evaluations") if name in table
     ]
-    frame = cells[means].mean()
-    frame.insert(1, "order_parameter_sd", cells.order_parameter.std())
-    frame["r_hat_max"], frame["ess_min"] = cells.r_hat_max.max(), cells.ess_min.min()
-    frame["done"] = cells.status.apply(lambda status: f"{(status == 'done').sum()}/{len(status)}")
-    return frame.reset_index()
-
-
-def as_json(grid: xr.Dataset) -> dict:
-    """``{"problem", "cells", "rows"}``: what was declared, how many cells ended how, and a row per cell."""
-    table = rows(grid)
-    return {
-        "problem": json.loads(grid.attrs["problem"]),
-        "cells": {status: int((table.status == status).sum()) for status in ("done", "failed")},
-        "rows": [
-            {name: _plain(name, value) for name, value in row.items()}
-            for row in table.to_dict(orient="records")
-        ],
-    }
-
-
-def _plain(name: str, value):
-    if name == "error":
-        return value or None
-    if name == "converged":
-        return None if math.isnan(value) else bool(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if name == "gradient_evaluations":
-        return int(value)
-    return value
+    table = table.astype(object).where(table.notna() & (table != ""), None)
+    for name in whole:
+        table[name] = table[name].map(
+            lambda value: None if value is None or value == float("inf") else int(value)
+        )
+    if "converged" in table:
+        table["converged"] = table["converged"].map(lambda value: None if value is None else bool(value))
+    return table.to_dict(orient="records")

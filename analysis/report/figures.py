@@ -1,4 +1,5 @@
-"""The figures of a report: drawn, embedded as PNG, each with a caption and a text for those who cannot see it."""
+"""The figures of a report: drawn, embedded as PNG, each with a caption and a text for those who
+cannot see it."""
 
 import base64
 import io
@@ -47,19 +48,8 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class EmbeddedFigure:
-    """A figure within a page.
-
-    Attributes
-    ----------
-    kind
-        Key of :data:`CAPTIONS`.
-    source
-        The picture as a ``data:`` address.
-    width, height
-        In pixels of the page.
-    caption, alt
-        What it shows, and the text in its place.
-    """
+    """A figure within a page: a PNG as a ``data:`` address, its size in pixels of the page, and
+    what it shows."""
 
     kind: str
     source: str
@@ -115,7 +105,8 @@ def result_figures(tree: xr.DataTree, verdict: Verdict) -> list[EmbeddedFigure]:
 
 
 def _without_repeats(results: Mapping[str, SchemeResult]) -> list[dict[str, SchemeResult]]:
-    """The results in parts within which scheme, prior and κ, by which figures name them, are distinct."""
+    """The results in parts within which scheme, prior and κ, by which figures name them, are
+    distinct."""
     parts: list[dict[str, SchemeResult]] = []
     for label, result in results.items():
         for part in parts:

@@ -1,8 +1,10 @@
-"""One self-contained page on one run or several: what was declared, what came out, and whether to trust it."""
+"""One self-contained page on one run or several: what was declared, what came out, and whether to
+trust it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 import jinja2
@@ -33,17 +35,8 @@ from analysis.schemes.compare import Comparison
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of how results were made, beside what they hold themselves.
-
-    Attributes
-    ----------
-    name
-        Name of the run.
-    command
-        The command that repeats it, where that is known.
-    facts
-        Anything else to show, by name.
-    """
+    """How results were made: the run's name, the command where it is known, and other facts to
+    show."""
 
     name: str
     command: str | None = None
@@ -55,12 +48,12 @@ def report(
     path: Path,
     *,
     title: str = "Posteriors side by side",
-    rows: Mapping[str, dict] | None = None,
     runs: Sequence[RunRecord] = (),
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Write one HTML page with the tables, verdicts and figures of some results; it loads nothing from elsewhere.
+    """Write one HTML page with the tables, verdicts and figures of some results; it loads nothing
+    from elsewhere.
 
     Parameters
     ----------
@@ -70,9 +63,6 @@ def report(
         File to write, whole or not at all.
     title
         Heading of the page.
-    rows
-        Rows of the comparison's table by label, see :func:`analysis.schemes.compare`: a fixed point knows its figures
-        better than its draws do. Other rows are computed from the draws.
     runs
         How the results were made.
     seed
@@ -106,26 +96,27 @@ def report(
     if path.is_dir():
         raise ValueError(f"path: {str(path)!r} is a folder; name a file in it, such as report.html.")
     if isinstance(results, Comparison):
-        rows = {**{r.label: r.row for r in results.results}, **(rows or {})}
         results = results.trees
     _check(results)
-    steps = _Steps(len(results), progress)
-    verdicts = assess_all(results, seed=seed, progress=steps.assessed)
-    write_text(path, render(results, verdicts, rows or {}, title, runs, steps.drawn))
-    steps.finished()
+    # Two long parts, which take a step a result each: the checks, then the figures.
+    shown, total = progress or (lambda done, total, text: None), 2 * len(results) + 1
+    verdicts = assess_all(results, seed=seed, progress=lambda done, _, label: shown(done, total, label))
+    drawn = count(len(results) + 1)
+    page = render(results, verdicts, title, runs, lambda label: shown(next(drawn), total, label))
+    write_text(path, page)
+    shown(total, total, "")
     return path
 
 
 def render(
     trees: Mapping[str, xr.DataTree],
     verdicts: Mapping[str, Verdict],
-    rows: Mapping[str, dict],
     title: str,
     runs: Sequence[RunRecord] = (),
     drawn: Callable[[str], None] = lambda label: None,
 ) -> str:
     """The page as text; ``drawn(label)`` is called when a result's figures are."""
-    results = {label: result_of(trees[label], verdicts[label], rows.get(label)) for label in trees}
+    results = {label: result_of(trees[label], verdicts[label]) for label in trees}
     problems = grouped(trees, same_problem)
     posteriors = grouped(trees, same_posterior)
     selection = selection_by_scheme(trees)
@@ -140,7 +131,7 @@ def render(
         "runs": [{"name": r.name, "command": r.command, "facts": shown_facts(r.facts)} for r in runs],
         "problems": [problem_section({n: results[n] for n in group}) for group in problems],
         "comparison": comparison_section(results),
-        "exactness": exactness(results, rows),
+        "exactness": exactness(results),
         "posteriors": [
             posterior_section(number, {n: trees[n] for n in group}, verdicts, drawn)
             for number, group in enumerate(posteriors)
@@ -148,34 +139,11 @@ def render(
         "selection": shown_table(selection.reset_index(), headings.SELECTION) if len(selection) else None,
         "unchecked": unchecked(verdicts),
     }
-    return _template().render(context)
-
-
-def _template() -> jinja2.Template:
     # Labels come from file names and priors from users' own classes: every value is escaped.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("report.html.jinja")
-
-
-class _Steps:
-    """Progress over the two long parts, which take a step a result each: the checks, then the figures."""
-
-    def __init__(self, count: int, progress):
-        self._total, self._report = 2 * count + 1, progress or (lambda done, total, text: None)
-        self._done = 0
-
-    def assessed(self, done: int, total: int, label: str) -> None:
-        self._done = done
-        self._report(done, self._total, label)
-
-    def drawn(self, label: str) -> None:
-        self._done += 1
-        self._report(self._done, self._total, label)
-
-    def finished(self) -> None:
-        self._report(self._total, self._total, "")
+    return environment.get_template("report.html.jinja").render(context)
 
 
 def _check(trees: Mapping[str, xr.DataTree]) -> None:

@@ -15,24 +15,22 @@ from analysis.results.headings import show_value
 from analysis.schemes.compare import COLUMNS, SchemeResult, row_of
 
 QUESTIONS = {POSTERIOR: "posterior", ELPD: "elpd LOO", PREDICTIONS: "predictive intervals"}
-_STATES = {
-    "passed": {"kind": "passed", "symbol": "✓", "word": "nothing against it"},
-    "failed": {"kind": "failed", "symbol": "✗", "word": "do not trust"},
-    "none": {"kind": "unchecked", "symbol": "–", "word": "not judged"},
-}
-_CHECK_STATES = {
-    "passed": {"kind": "passed", "symbol": "✓", "word": "passed"},
-    "note": {"kind": "note", "symbol": "!", "word": "note"},
-    "failed": {"kind": "failed", "symbol": "✗", "word": "failed"},
-    "unchecked": {"kind": "unchecked", "symbol": "–", "word": "not checked"},
-}
+# Of a check, and of an answer: symbol and words, never colour alone.
+_CHECKED = {"passed": "✓ passed", "note": "! note", "failed": "✗ failed", "unchecked": "– not checked"}
+_ANSWERED = {"passed": "✓ nothing against it", "failed": "✗ do not trust", "unchecked": "– not judged"}
 
 
-def result_of(tree: xr.DataTree, verdict: Verdict, row: dict | None) -> SchemeResult:
-    """A result with its row: the one given, or that of its draws."""
-    # A row that was given for a theory holds the figures of its fixed point, which stand for the point in figures.
-    point = row if row is not None and "theory" in json.loads(tree.attrs["settings"]) else None
+def result_of(tree: xr.DataTree, verdict: Verdict) -> SchemeResult:
+    """A result with the row that a comparison has given it, or that of its draws."""
+    row = json.loads(tree.attrs["row"]) if "row" in tree.attrs else None
+    # A theory's row from a comparison holds the figures of its fixed point, which stand for the
+    # point in figures.
+    point = row if _is_theory(tree) else None
     return SchemeResult(tree, point, verdict.diagnosis, row or row_of(tree, verdict.diagnosis))
+
+
+def _is_theory(tree: xr.DataTree) -> bool:
+    return "theory" in json.loads(tree.attrs["settings"])
 
 
 def grouped(trees: Mapping[str, xr.DataTree], alike) -> list[list[str]]:
@@ -80,7 +78,8 @@ def problem_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn) -> dict:
-    """Verdicts, distances and figures of the results of one posterior; ``drawn(label)`` after each card."""
+    """Verdicts, distances and figures of the results of one posterior; ``drawn(label)`` after each
+    card."""
     tree = next(iter(trees.values()))
     network, own = network_of(tree), {label: verdicts[label] for label in trees}
     tables = distances_by_problem(trees)
@@ -105,7 +104,7 @@ def _card(anchor: str, tree: xr.DataTree, verdict: Verdict) -> dict:
     checks = [
         {
             "name": c.name,
-            "state": _CHECK_STATES[c.status],
+            "state": _state(c.status, _CHECKED),
             "concern": QUESTIONS[c.concern],
             "value": _number(c.value),
             "limit": _number(c.limit),
@@ -130,9 +129,14 @@ def _card(anchor: str, tree: xr.DataTree, verdict: Verdict) -> dict:
 
 def _answer(verdict: Verdict, concern: str) -> dict:
     if verdict.failures(concern):
-        return _STATES["failed"]
+        return _state("failed", _ANSWERED)
     judged = any(c.concern == concern and c.status in ("passed", "note") for c in verdict.checks)
-    return _STATES["passed" if judged else "none"]
+    return _state("passed" if judged else "unchecked", _ANSWERED)
+
+
+def _state(kind: str, words: Mapping[str, str]) -> dict:
+    symbol, _, word = words[kind].partition(" ")
+    return {"kind": kind, "symbol": symbol, "word": word}
 
 
 def _settings(tree: xr.DataTree) -> dict:
@@ -152,10 +156,11 @@ def comparison_section(results: Mapping[str, SchemeResult]) -> dict:
     return shown_table(frame, headings.COMPARISON, frame.columns)
 
 
-def exactness(results: Mapping[str, SchemeResult], rows: Mapping[str, dict]) -> str:
-    """Whether the figures of theories are those of their fixed points or of their draws; empty without theories."""
-    theories = {n for n, r in results.items() if "theory" in json.loads(r.tree.attrs["settings"])}
-    if not theories - set(rows):
+def exactness(results: Mapping[str, SchemeResult]) -> str:
+    """Whether the figures of theories are those of their fixed points or of their draws; empty
+    without theories."""
+    theories = [result for result in results.values() if _is_theory(result.tree)]
+    if all(result.point is not None for result in theories):
         return "Figures of a theory are those of its fixed point." if theories else ""
     return "Figures of a theory are the means over its draws: the fixed point's own were not given."
 
@@ -187,7 +192,8 @@ def shown_table(frame: pd.DataFrame, names: Mapping[str, str], columns=None) -> 
 
 def shown_facts(facts: Mapping[str, object]) -> list[tuple[str, str]]:
     """Names and values as text; a dash for None."""
-    # A whole number here is a setting, not a figure of a table, and "16" reads better than "16.000".
+    # A whole number here is a setting, not a figure of a table, and "16" reads better than
+    # "16.000".
     return [(name, "–" if value is None else str(value)) for name, value in facts.items()]
 
 

@@ -1,25 +1,30 @@
 """Results on disk: whole files only, written under a temporary name and renamed."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
-
-from inference.runs.atomic import reason, replace_file
-from inference.runs.draw_files import open_draws, write_tree
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` in the folder of `path`, then rename the result to `path`.
 
-    A reader sees the old file or the new one, never half of one; after a failure the temporary file is gone.
+    A reader sees the old file or the new one, never half of one; after a failure the temporary file
+    is gone.
 
     Raises
     ------
     ValueError
         Where the file cannot be written (a full disk, a folder without permission), naming the path.
     """
+    from inference.runs.atomic import reason, replace_file
+
     try:
         replace_file(path, write)
     except OSError as error:
@@ -31,6 +36,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write `table` without its index, whole or not at all."""
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
 
 
 def write_json(path: Path, value) -> None:
@@ -50,6 +60,8 @@ def save_tree(tree: xr.DataTree, path: Path) -> None:
     ...     load_tree(folder + "/run.nc").groups
     ('/',)
     """
+    from inference.runs.draw_files import write_tree
+
     write_atomically(Path(path), lambda temporary: write_tree(tree, temporary))
 
 
@@ -61,6 +73,9 @@ def load_tree(path: Path) -> xr.DataTree:
     ValueError
         For a path that does not exist or a file that is not netCDF-4.
     """
+    from inference.runs.atomic import reason
+    from inference.runs.draw_files import open_draws
+
     with open_draws(path) as tree:
         try:
             return tree.load()

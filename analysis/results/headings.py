@@ -4,10 +4,15 @@ import math
 
 COMPARISON = {
     "kappa": "κ",
+    "num_data": "P",
     "order_parameter": "m",
+    "order_parameter_sd": "sd of m",
     "order_parameter_se": "± se",
+    "test_mse": "MSE draw",
+    "test_mse_se": "± se ",
     "test_mse_draw": "MSE draw",
     "test_mse_mean": "MSE mean",
+    "train_mse": "train MSE",
     "relevance_ratio": "relevance",
     "r_hat_max": "R-hat",
     "ess_min": "ESS",
@@ -15,6 +20,15 @@ COMPARISON = {
     "elpd_loo": "elpd LOO",
     "gradient_evaluations": "∇U",
     "wall_time_s": "s",
+    "num_seeds": "seeds",
+    "num_converged": "converged",
+    "start_difference": "|Δm| of starts",
+    # Of probes, see analysis.diagnostics.probes.
+    "false_selection": "probes in top d",
+    "auc": "AUC",
+    "above_mean": "probes > mean",
+    "above_probes": "inputs > probes",
+    "included": "P(incl.) > ½",
 }
 DISTANCES = {
     "scheme": "result",

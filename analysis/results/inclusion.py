@@ -1,18 +1,18 @@
 """Posterior inclusion probabilities of the inputs, under priors that have them."""
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analysis.results.order_parameters import group, is_independent
+from analysis.results.order_parameters import group, is_independent, mean_and_se
 
 
 def inclusion_probabilities(tree: xr.DataTree) -> pd.DataFrame:
     """P(γ_j = 1 | data) of every input j, with its Monte-Carlo standard error.
 
-    The prior records P(γ_j = 1 | scale of input j) in every draw, as :class:`models.SpikeAndSlab` does; the mean over
-    the posterior is P(γ_j = 1 | data), without the noise of drawing the indicators γ (Rao and Blackwell).
+    The prior records P(γ_j = 1 | scale of input j) in every draw, as :class:`models.SpikeAndSlab`
+    does; the mean over the posterior is P(γ_j = 1 | data), without the noise of drawing the
+    indicators γ (Rao and Blackwell).
 
     Parameters
     ----------
@@ -46,18 +46,8 @@ def inclusion_probabilities(tree: xr.DataTree) -> pd.DataFrame:
             f"tree must hold the site 'inclusion', which the prior {tree.attrs.get('prior')!r} does not record; "
             "use SpikeAndSlab."
         )
-    values = draws.inclusion.astype(float)
-    if is_independent(tree):
-        se = values.std(("chain", "draw"), ddof=1) / np.sqrt(values.chain.size * values.draw.size)
-    else:
-        se = arviz_stats.mcse(values.to_dataset(name="x"))["x"]
-    table = pd.DataFrame(
-        {
-            "input": np.arange(values.sizes["input"]),
-            "probability": values.mean(("chain", "draw")).to_numpy(),
-            "se": se.to_numpy(),
-        }
-    )
+    mean, se = mean_and_se(draws.inclusion, is_independent(tree)).to_numpy()
+    table = pd.DataFrame({"input": np.arange(len(mean)), "probability": mean, "se": se})
     data = group(tree, "constant_data")
     if "relevant" in data:
         table["relevant"] = np.isin(table.input, data.relevant)

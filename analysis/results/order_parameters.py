@@ -48,7 +48,7 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
     """
     draws = group(tree, "order_parameters")
     independent = is_independent(tree)
-    summary = {name: _mean_and_se(draws[name], independent) for name in draws.data_vars}
+    summary = {name: mean_and_se(draws[name], independent) for name in draws.data_vars}
     summary["test_mse_draw"] = summary.pop("test_mse")
     summary["test_mse_mean"] = _test_mse_of_mean(tree)
     if "relevance_ratio" in summary:
@@ -57,7 +57,8 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
 
 
 def start_difference(values: xr.DataArray) -> tuple[float, float]:
-    """Mean over the chains from the aligned state minus that over those from the prior, and its standard error.
+    """Mean over the chains from the aligned state minus that over those from the prior, and its
+    standard error.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def start_difference(values: xr.DataArray) -> tuple[float, float]:
     """
     from_prior = values.sizes["chain"] - values.sizes["chain"] // 2
     halves = values.isel(chain=slice(from_prior)), values.isel(chain=slice(from_prior, None))
-    (prior, prior_se), (aligned, aligned_se) = (_mean_and_se(half, False).values for half in halves)
+    (prior, prior_se), (aligned, aligned_se) = (mean_and_se(half, False).values for half in halves)
     return float(aligned - prior), float(np.hypot(prior_se, aligned_se))
 
 
@@ -90,7 +91,8 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 
 def is_independent(tree: xr.DataTree) -> bool:
-    """Whether the draws of a result are independent (guides, fixed points) rather than Markov chains."""
+    """Whether the draws of a result are independent (guides, fixed points) rather than Markov
+    chains."""
     return bool(tree.attrs.get("independent_draws", 0))
 
 
@@ -98,7 +100,8 @@ def _stack(mean, se) -> xr.DataArray:
     return xr.concat([mean, se], dim=xr.Variable("estimate", ["mean", "se"]))
 
 
-def _mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
+def mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
+    """Mean over the draws and its Monte-Carlo standard error, dimension ``estimate``."""
     mean = draws.mean(("chain", "draw"))
     if independent:
         return _stack(
@@ -132,5 +135,5 @@ def _relevance_ratio(tree: xr.DataTree, second_moment: xr.DataArray, independent
     off = second_moment.isel(input=~inside).mean("input")
     ratio = on.mean() / off.mean()
     # Delta method: the influence of a draw on on/off is (on - ratio·off)/E[off].
-    influence = _mean_and_se((on - ratio * off) / off.mean(), independent)
+    influence = mean_and_se((on - ratio * off) / off.mean(), independent)
     return _stack(ratio, influence.sel(estimate="se", drop=True))

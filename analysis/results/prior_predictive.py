@@ -45,7 +45,7 @@ def prior_predictive(
     -------
     xarray.DataTree
         The schema of :func:`inference.runs.datatree.build_tree`, scheme ``prior``, independent draws; so that
-        :func:`analysis.results.order_parameters` gives the prior's m and relevance ratio. A further group ``line`` holds
+        :func:`analysis.order_parameters` gives the prior's m and relevance ratio. A further group ``line`` holds
         ``f`` (function, position) of 12 draws on the line x(t) = (1 - t) x_A + t x_B through two test points, t from
         -1 to 2 in ``position``.
 
@@ -115,7 +115,8 @@ def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict
 
 
 def line(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Positions t and points x(t) of the line through the first test point and the first that differs from it."""
+    """Positions t and points x(t) of the line through the first test point and the first that
+    differs from it."""
     differs = np.flatnonzero((data.x_test != data.x_test[0]).any(axis=1))
     start, end = data.x_test[0], data.x_test[differs[0]] if len(differs) else -data.x_test[0]
     position = np.linspace(-1.0, 2.0, _POINTS)

@@ -18,6 +18,7 @@ import xarray as xr
 from analysis.diagnostics.diagnose import Diagnosis, diagnose
 from analysis.results.order_parameters import order_parameters
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
+from inference.runs.datatree import describe
 from inference.runs.progress import ProgressCallback
 from inference.starts import check_problem
 from models import Dataset, TwoLayerNetwork, checks
@@ -43,7 +44,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class SchemeResult:
-    """One scheme's answer: its draws, its fixed point where it is one, the diagnosis, and its row of the table."""
+    """One scheme's answer: draws, fixed point where it is one, diagnosis, row of the table."""
 
     tree: xr.DataTree
     point: object | None
@@ -57,6 +58,22 @@ class SchemeResult:
 
 
 @dataclass(frozen=True)
+class SchemeFailure:
+    """A scheme that gave no answer, where, and the error that stopped it."""
+
+    scheme: str
+    prior: str
+    kappa: float
+    error: Exception
+
+    @property
+    def row(self) -> dict:
+        """Its row of the table: where it ran, and in place of figures the ``error``."""
+        place = {"kappa": self.kappa, "scheme": self.scheme, "prior": self.prior}
+        return {**dict.fromkeys(COLUMNS), **place, "error": sentence(self.error)}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Answers of several schemes, priors and noise levels; comparisons of the same problem add up.
 
@@ -66,34 +83,41 @@ class Comparison:
         What was declared, JSON-able.
     results
         One :class:`SchemeResult` per scheme, prior and κ.
+    failures
+        One :class:`SchemeFailure` for each that gave none.
     """
 
     problem: dict
     results: tuple[SchemeResult, ...]
+    failures: tuple[SchemeFailure, ...] = ()
 
     def __add__(self, other: Comparison) -> Comparison:
-        return Comparison({**self.problem, **other.problem}, self.results + other.results)
+        problem = {**self.problem, **other.problem}
+        return Comparison(problem, self.results + other.results, self.failures + other.failures)
 
     @property
     def rows(self) -> list[dict]:
-        """The table's rows, JSON-able; None where a figure has no meaning."""
-        return [result.row for result in self.results]
+        """The table's rows, JSON-able, those of failures last; None where a figure has no meaning."""
+        return [one.row for one in (*self.results, *self.failures)]
 
     @property
     def trees(self) -> dict[str, xr.DataTree]:
-        """The results by label."""
-        return {result.label: result.tree for result in self.results}
+        """The results by label, each with its row as the attribute ``row``."""
+        trees = {result.label: result.tree.copy() for result in self.results}
+        for result in self.results:
+            trees[result.label].attrs["row"] = json.dumps(result.row)
+        return trees
 
     def table(self) -> pd.DataFrame:
-        """One row a scheme, the columns of :data:`COLUMNS`."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+        """One row a scheme: :data:`COLUMNS`, and ``error`` where one has failed."""
+        return pd.DataFrame(self.rows, columns=[*COLUMNS, *["error"] * bool(self.failures)])
 
     def select(self, **wanted) -> list[SchemeResult]:
-        """The results whose rows hold the `wanted` values, such as ``select(kappa=0.05, prior="ard")``."""
+        """The results whose rows hold the `wanted` values: ``select(kappa=0.05, prior="ard")``."""
         return [r for r in self.results if all(r.row[name] == value for name, value in wanted.items())]
 
     def elpd(self) -> pd.DataFrame:
-        """``arviz.compare`` of the schemes that have seen the data, for each κ (rows: kappa, scheme-prior)."""
+        """``arviz.compare`` at each κ of the schemes that have seen the data."""
         parts = {}
         for kappa in dict.fromkeys(row["kappa"] for row in self.rows):
             loo = {
@@ -146,14 +170,13 @@ def compare(
     Comparison
         Its ``table()`` has one row a scheme: the order parameter with its standard error, the test MSE of one
         draw and of the mean, the relevance ratio, worst R-hat and ESS of functions, Pareto k̂ (guides), elpd by
-        PSIS-LOO, gradient evaluations and wall time.
+        PSIS-LOO, gradient evaluations and wall time. A scheme that fails, such as SGLD at a step size that is too
+        large, leaves a row with its error, and stops no other.
 
     Raises
     ------
     ValueError
-        For an unknown scheme, or one that does not cover the problem.
-    DivergenceError
-        When SGLD's step size is too large for the problem.
+        For an unknown scheme, or one that does not cover the prior; and the error of the first scheme where all fail.
 
     Examples
     --------
@@ -164,19 +187,34 @@ def compare(
     >>> compare(network, data, ["nngp", "mean-field"]).table().scheme.tolist()
     ['nngp', 'mean-field']
     """
-    check_problem(network, data)
-    checks.whole("workers", workers, 1)
     names = default_schemes(network, data) if schemes is None else list(schemes)
     if not names:
         raise ValueError("schemes must name at least one scheme, or be None for all that apply.")
+    comparison = run_schemes(network, data, names, key, progress=progress, workers=workers)
+    if not comparison.results:
+        raise comparison.failures[0].error
+    return comparison
+
+
+def run_schemes(
+    network: TwoLayerNetwork,
+    data: Dataset,
+    names: Sequence[str],
+    key: jax.Array | None = None,
+    *,
+    progress: dict[str, ProgressCallback] | None = None,
+    workers: int = 1,
+) -> Comparison:
+    """As :func:`compare`, for named schemes, and with failures alone where every one of them fails."""
+    check_problem(network, data)
+    checks.whole("workers", workers, 1)
     for name in names:
-        check_scheme(name, network, data)
+        check_scheme(name, network)
     key = jax.random.key(0) if key is None else key
     callbacks = progress or {}
-
     stopped = threading.Event()
 
-    def run(name: str) -> SchemeResult:
+    def run(name: str) -> SchemeResult | SchemeFailure:
         scheme_key = jax.random.fold_in(key, list(SCHEMES).index(name))
 
         def report(done: int, total: int, text: str) -> None:
@@ -184,21 +222,36 @@ def compare(
                 raise CancelledError
             callbacks.get(name, lambda done, total, text: None)(done, total, text)
 
-        return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
+        try:
+            return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
+        except CancelledError:
+            raise
+        except Exception as error:
+            return SchemeFailure(name, network.prior.name, network.kappa, error)
 
     with ThreadPoolExecutor(workers) as pool:
         try:
-            results = tuple(pool.map(run, names))
+            found = list(pool.map(run, names))
         except BaseException:
-            # After Ctrl-C or a failure the others stop at their next report instead of running to their end.
+            # After Ctrl-C the others stop at their next report instead of running to their end.
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Comparison(describe_problem(network, data), results)
+    results = tuple(one for one in found if isinstance(one, SchemeResult))
+    failures = tuple(one for one in found if isinstance(one, SchemeFailure))
+    return Comparison(describe_problem(network, data), results, failures)
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line; the type's name too, but for errors whose message says enough."""
+    text = " ".join(str(error).split())[:500]
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."
 
 
 def summarise(tree: xr.DataTree, point) -> SchemeResult:
-    """The row of one scheme: figures of its draws, or of its fixed point, which knows them without noise."""
+    """A scheme with its row: the figures of its draws, or, exact, those of its fixed point."""
     diagnosis = diagnose(tree)
     if hasattr(point, "elpd_loo_pointwise"):
         diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
@@ -243,24 +296,20 @@ def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
 
 def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
     """The problem as JSON-able values; κ and the prior stand in the rows."""
+    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
     return {
-        "input_dim": network.input_dim,
-        "width": network.width,
-        "gamma": network.gamma,
-        "activation": network.activation,
-        "bias": network.bias,
-        "readout_scale": network.readout_scale,
+        **declared,
         "num_data": data.num_data,
         "num_test": len(data.x_test),
         "teacher": None if data.teacher is None else repr(data.teacher),
-        "relevant": None if data.relevant is None else list(data.relevant),
-        "inputs": None if data.names is None else list(data.names),
+        "relevant": data.relevant and list(data.relevant),
+        "inputs": data.names and list(data.names),
         "standardisation": data.standardisation and data.standardisation.to_dict(data.names),
     }
 
 
 def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
-    """The closed-form leave-one-out of a Gaussian process in ArviZ's form; its networks' draws have finite width."""
+    """The closed-form leave-one-out of a Gaussian process in ArviZ's form."""
     like = tree["log_likelihood"].y.isel(chain=0, draw=0, drop=True)
     pointwise = like.copy(data=point.elpd_loo_pointwise)
     return arviz_stats.utils.ELPDDataLOO(

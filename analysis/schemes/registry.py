@@ -2,33 +2,36 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from math import ceil
 
 import jax
 import numpy as np
 import xarray as xr
-from numpyro.infer import NUTS
-from numpyro.infer.mcmc import MCMCKernel
 
+from analysis.schemes.kernels import KERNELS, KernelChoice
 from analysis.theory.theories import THEORIES
 from inference import (
-    SGLD,
     CollapsedGuide,
     MeanFieldARDGuide,
     MeanFieldGuide,
-    UnderdampedLangevin,
     fit,
     sample,
 )
 from inference.runs.datatree import build_tree
 from inference.runs.progress import ProgressCallback
-from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork
+from models import (
+    ARD,
+    Dataset,
+    SingleIndex,
+    SparseParity,
+    TwoLayerNetwork,
+    WeightPrior,
+    checks,
+)
+from models.priors import has_weights_of
 
-# Kept draws of each chain of a sampler, where its budget does not say.
-KEPT_DRAWS = 250
-# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains like those of the samplers.
+# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains.
 _INDEPENDENT_DRAWS = 500
 _CHAINS = 4
 
@@ -41,105 +44,40 @@ class Scheme:
     ----------
     run
         ``run(network, data, key, progress)`` -> (tree, fixed point or None).
-    covers
-        ``covers(network, data)`` -> None where the scheme applies, else a sentence saying what it covers.
+    priors
+        The priors whose weights it covers; None for any.
+    by_default
+        ``by_default(data)``: whether it runs where no scheme is named.
     """
 
     run: Callable[[TwoLayerNetwork, Dataset, jax.Array, ProgressCallback], tuple]
-    covers: Callable[[TwoLayerNetwork, Dataset], str | None]
+    priors: tuple[type[WeightPrior], ...] | None = None
+    by_default: Callable[[Dataset], bool] = lambda data: True
 
-
-def default_sgld(network: TwoLayerNetwork) -> SGLD:
-    """SGLD with a step size measured to be safe and nearly unbiased on the default problem.
-
-    The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the weights' own
-    prior scale 1/√d makes preconditioning by prior variance worth a factor of five in ESS; the non-centred ARD
-    prior has unit scales already, and relevant inputs, whose ρ is small, need smaller steps. At large κ the prior
-    itself bounds ε: its curvature is 1, preconditioned or non-centred, so that a quarter of the stable step is 1/2.
-    """
-    if isinstance(network.prior, Isotropic):
-        return SGLD(step_size=min(3.0 * network.kappa**2, 0.5), preconditioner="prior")
-    return SGLD(step_size=min(0.6 * network.kappa**2, 0.5))
-
-
-def recommended_kernel(network: TwoLayerNetwork, num_data: int) -> MCMCKernel | Callable:
-    """The sampler of the scheme langevin, by default underdamped: BAOAB preconditioned by the prior.
-
-    The likelihood's curvature grows as 1/κ², so the step h goes as κ (SGLD's ε as κ²); time is in units of the
-    prior's own, in which soft directions have curvature 1. Measured on the default problem at κ = 0.05: with the
-    isotropic prior h = 0.8 κ leaves the test MSE within 1 % and reaches twice the ESS with friction 0.3 that it has
-    with 1; with ARD, where a small precision of a relevant input stiffens all its weights, h = 0.8 κ with friction
-    0.3 diverged after 10⁴ steps and h = 1.2 κ biased the test MSE by 8 %, hence half the step and more friction.
-
-    Parameters
-    ----------
-    network
-        With its κ and prior.
-    num_data
-        P. The kernel may depend on the data's size and on nothing else of them.
-    """
-    friction = 0.3 if isinstance(network.prior, Isotropic) else 1.0
-    return UnderdampedLangevin(step_size=_time_step(network), friction=friction, preconditioner="prior")
-
-
-def _time_step(network: TwoLayerNetwork) -> float:
-    return (0.8 if isinstance(network.prior, Isotropic) else 0.4) * network.kappa
-
-
-def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
-    """Steps for :func:`recommended_kernel`, from κ alone: a draw every 2 units of time, 50 draws' time of warm-up."""
-    return _steps(ceil(2.0 / _time_step(network)), 50)
-
-
-def sgld_thinning(kappa: float) -> int:
-    """Steps between the 250 kept draws of a chain: 1.4/κ², since ε goes as κ², between 50 and 1000."""
-    return int(np.clip(round(1.4 / kappa**2), 50, 1000))
-
-
-def sgld_steps(network: TwoLayerNetwork) -> dict[str, int]:
-    """Steps for :func:`default_sgld`, from κ alone: 250 draws after 16 draws' time of warm-up."""
-    return _steps(sgld_thinning(network.kappa), 16)
-
-
-def _steps(thinning: int, warmup: int) -> dict[str, int]:
-    return {
-        "num_warmup": warmup * thinning,
-        "num_samples": KEPT_DRAWS * thinning,
-        "thinning": thinning,
-    }
+    def covers(self, network: TwoLayerNetwork) -> bool:
+        """Whether it is a scheme for the network's prior."""
+        return self.priors is None or has_weights_of(network.prior, *self.priors)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A scheme that is a Markov chain.
+    """A scheme that is a Markov chain, on the hidden layer alone where it is collapsed.
 
-    Attributes
-    ----------
-    kernel
-        ``kernel(network, num_data)`` -> what :func:`inference.sample` takes.
-    steps
-        ``steps(network)`` -> num_warmup, num_samples, thinning; fixed before the run, and never by its test error.
-    start
-        Where the chains start; ``"both"`` becomes ``"prior"`` on data whose relevant inputs are unknown.
-    collapsed
-        Whether the chains run on the hidden layer alone, the readouts integrated out.
+    Kernel and steps depend on the declared network alone, never on the data or a test error; the
+    start ``"both"`` becomes ``"prior"`` on data whose relevant inputs are unknown.
     """
 
-    kernel: Callable[[TwoLayerNetwork, int], MCMCKernel | Callable]
-    steps: Callable[[TwoLayerNetwork], dict[str, int]]
+    kernel: KernelChoice
     start: str = "prior"
     collapsed: bool = False
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "sgld": Sampler(lambda network, _: default_sgld(network), sgld_steps),
-    "nuts": Sampler(
-        lambda network, _: partial(NUTS, max_tree_depth=8),
-        lambda network: {"num_warmup": 500, "num_samples": 600, "thinning": 2},
-    ),
-    "langevin": Sampler(recommended_kernel, recommended_steps, start="both"),
+    "sgld": Sampler(KERNELS["sgld"]),
+    "nuts": Sampler(KERNELS["nuts"]),
+    "langevin": Sampler(KERNELS["langevin"], start="both"),
+    "nuts-collapsed": Sampler(KERNELS["nuts"], collapsed=True),
 }
-SAMPLERS["nuts-collapsed"] = replace(SAMPLERS["nuts"], collapsed=True)
 
 
 def run_sampler(
@@ -155,12 +93,12 @@ def run_sampler(
     tree = sample(
         network.collapsed() if sampler.collapsed else network,
         data,
-        sampler.kernel(network, data.num_data),
+        sampler.kernel.default(network),
         key,
         num_chains=_CHAINS,
         start="prior" if data.relevant is None else sampler.start,
         progress=progress,
-        **(steps or sampler.steps(network)),
+        **(steps or sampler.kernel.steps(network)),
     )
     tree.attrs["scheme"] = name  # the kernel's own name is another for the recommended one, which may change
     return tree
@@ -177,18 +115,13 @@ def _guide(guide, network, data, key, progress, **options):
 def _fixed_point(name, network, data, key, progress):
     began = time.perf_counter()
     progress(0, 1, "solving")
-    theory, population = THEORIES[name], _on_population(name, network, data)
-    if population:
-        options = {"num_data": data.num_data} if theory.finite_data else {}
-        if theory.sampled:
-            options["key"] = key
-        point = theory.solver().solve(network, data.teacher, **options)
-        # A theory of the population leaves the readouts to the data where it has integrated them out.
-        draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([data] if theory.finite_data else []))
-    else:
-        options = {} if name == "nngp" else {"key": key, "progress": progress}
-        point = theory.solver().solve(network, data, **options)
-        draws = point.sample_networks(key, _INDEPENDENT_DRAWS)
+    theory, population = THEORIES[name], name != "nngp" and _has_population(data)
+    num_data = data.num_data if population and theory.finite_data else None
+    target = data.teacher if population else data
+    point = theory.solve(network, target, num_data=num_data, key=key, progress=progress)
+    # A theory of finite data on the population leaves the readouts to the data: it has integrated
+    # them out.
+    draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([] if num_data is None else [data]))
     tree = build_tree(
         network,
         data,
@@ -205,73 +138,49 @@ def _fixed_point(name, network, data, key, progress):
     return tree, point
 
 
-def _on_population(name: str, network: TwoLayerNetwork, data: Dataset) -> bool:
-    """Whether a theory is solved for the teacher's population: on sparse parity with closed forms, but for NNGP."""
-    teacher = data.teacher
-    if name == "nngp" or not isinstance(teacher, SparseParity):
-        return False
-    closed = network.activation == "relu" and not network.bias
-    return closed and teacher.degree % 2 == 0 and teacher.degree < teacher.input_dim
+def _has_population(data: Dataset) -> bool:
+    """Whether the data's teacher is one whose population the theories know."""
+    return isinstance(data.teacher, SparseParity | SingleIndex)
 
 
-def _by_default(name: str, network: TwoLayerNetwork, data: Dataset) -> bool:
-    return name == "nngp" or (name.startswith("mean-field") and _on_population(name, network, data))
-
-
-def _any(network, data):
-    return None
-
-
-def _ard_prior(network, data):
-    return None if isinstance(network.prior, ARD) else "it covers the ARD prior"
+def _named(data: Dataset) -> bool:
+    return False
 
 
 def _theory(name: str) -> Scheme:
-    theory = THEORIES[name]
-
-    def covers(network, data):
-        if network.prior.name not in theory.priors:
-            return f"it covers the {' and the '.join(theory.priors).replace('ard', 'ARD')} prior"
-        if not theory.on_data and not _on_population(name, network, data):
-            return (
-                "it covers sparse parities of even degree below input_dim, and ReLU networks without biases"
-            )
-        return None
-
-    return Scheme(partial(_fixed_point, name), covers)
+    # The theories beyond the paper, and those that would sample particles on a dataset, run where
+    # they are named.
+    by_default = {"nngp": lambda data: True, "mean-field": _has_population, "mean-field-ard": _has_population}
+    return Scheme(partial(_fixed_point, name), THEORIES[name].priors, by_default.get(name, _named))
 
 
 SCHEMES: dict[str, Scheme] = {
-    "sgld": Scheme(partial(_sampler, "sgld"), _any),
-    "nuts": Scheme(partial(_sampler, "nuts"), _any),
-    "mf-guide": Scheme(partial(_guide, MeanFieldGuide()), _any),
-    "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), _ard_prior),
+    "sgld": Scheme(partial(_sampler, "sgld")),
+    "nuts": Scheme(partial(_sampler, "nuts")),
+    "mf-guide": Scheme(partial(_guide, MeanFieldGuide())),
+    "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), (ARD,)),
     **{name: _theory(name) for name in THEORIES},
     # After the others: a scheme's place in this list picks its key.
-    "langevin": Scheme(partial(_sampler, "langevin"), _any),
-    "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), _any),
-    # 1200 steps of one restart are enough on the default problem: 4 × 1500 are within a tenth of NUTS's gradients.
-    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), _any),
+    "langevin": Scheme(partial(_sampler, "langevin"), by_default=_named),
+    "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), by_default=_named),
+    # 1200 steps of one restart are enough on the default problem: 4 × 1500 are within a tenth of
+    # NUTS's gradients.
+    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), by_default=_named),
 }
-# Schemes that run only where they are named, theories apart.
-_BY_NAME = ("langevin", "nuts-collapsed", "collapsed-guide")
 
 
 def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
-    """The schemes that run where none is named; for the ARD prior its own guide stands for the plain one."""
-    names = [n for n, scheme in SCHEMES.items() if n not in _BY_NAME and scheme.covers(network, data) is None]
-    # The theories beyond the paper, those that sample particles on a dataset, and further schemes for the same
-    # posterior run where they are named.
-    names = [name for name in names if name not in THEORIES or _by_default(name, network, data)]
+    """Those that run where none is named; ARD's own guide stands for the plain one."""
+    names = [name for name, scheme in SCHEMES.items() if scheme.covers(network) and scheme.by_default(data)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 
 
-def check_scheme(name: str, network: TwoLayerNetwork, data: Dataset) -> None:
-    """``ValueError`` for an unknown scheme, or one that does not cover the problem."""
-    if name not in SCHEMES:
-        raise ValueError(f"schemes must be among {', '.join(SCHEMES)}; got {name!r}.")
-    reason = SCHEMES[name].covers(network, data)
-    if reason is not None:
+def check_scheme(name: str, network: TwoLayerNetwork) -> None:
+    """``ValueError`` for an unknown scheme, or one that does not cover the network's prior."""
+    checks.one_of("schemes", name, SCHEMES)
+    if not SCHEMES[name].covers(network):
+        covered = " and ".join(prior.__name__ for prior in SCHEMES[name].priors)
         raise ValueError(
-            f"scheme {name!r} does not apply here: {reason}; leave it out or change the problem."
+            f"scheme {name!r} does not apply to the prior {network.prior.name!r}: it covers {covered}; leave it out "
+            "or choose another prior."
         )

@@ -1,26 +1,27 @@
-"""Where the cells of a sweep run: in this process, in processes of this machine, or on a Dask cluster.
+"""Where the cells of a sweep run: in this process, or on the workers of a Dask cluster, of this
+machine or not.
 
-Each engine is a generator of outcomes in the order in which they come; closing it stops what still runs.
+Each engine is a generator of outcomes in the order in which they come; closing it stops what still
+runs.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import logging
 import os
 import signal
-import threading
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
-from analysis.sweep.cells import Cell, CellError, Outcome, attempt, sentence
+import cloudpickle
 
-_DIED = (
-    "the process that ran the cell died (killed, perhaps for want of memory); use fewer workers, and keep the call "
-    "of sweep in a script below `if __name__ == '__main__':`."
-)
-# How long a cluster may take to answer, and to have its first worker, before it counts as not there.
+from analysis.schemes.compare import sentence
+from analysis.sweep.cells import Cell, Outcome
+
+_DIED = "the process that ran the cell died (killed, perhaps for want of memory); use fewer workers."
+# How long a cluster may take to answer, and then to have its first worker.
 _PATIENCE_S = 30
 
 
@@ -30,11 +31,69 @@ def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
         outcome = None
         for _ in range(retries + 1):
             try:
-                outcome = Outcome(cell, attempt(cell))
+                outcome = Outcome(cell, cell.run())
                 break
-            except CellError as error:
-                outcome = Outcome(cell, None, str(error))
+            except Exception as error:
+                outcome = Outcome(cell, None, sentence(error))
         yield outcome
+
+
+def on_workers(
+    cells: Sequence[Cell], retries: int, workers: int | None = None, scheduler: str | None = None
+) -> Iterator[Outcome]:
+    """The workers of the Dask scheduler at the address `scheduler`, or else `workers` processes of
+    this machine.
+
+    Raises
+    ------
+    ValueError
+        Without a scheduler that answers, or a worker; and when the scheduler is lost.
+    """
+    local = scheduler is None
+    workers = min(workers or cores(), len(cells))
+    with _processes(workers) if local else _connected(scheduler) as client:
+        yield from _run(client, cells, retries, at_once=workers if local else len(cells))
+
+
+def _run(client, cells: Sequence[Cell], retries: int, at_once: int) -> Iterator[Outcome]:
+    from distributed import KilledWorker, as_completed
+
+    # No more cells than local processes at once: Dask blames all cells that wait at a worker for
+    # its death.
+    waiting, running, finished = deque((cell, 0) for cell in cells), {}, as_completed(loop=client.loop)
+
+    def submit() -> None:
+        cell, failures = waiting.popleft()
+        # The key is the cell's own, so that two sweeps which share a cell compute it once.
+        key = f"mfzoo-cell-{cell.fingerprint}" + (f"-retry-{failures}" if failures else "")
+        future = client.submit(_run_pickled, _pickled(cell), key=key)
+        running[future] = cell, failures
+        finished.add(future)
+
+    try:
+        for _ in range(at_once):
+            submit()
+        for future in finished:
+            cell, failures = running.pop(future)
+            if future.status in ("cancelled", "lost"):
+                raise ValueError(
+                    f"scheduler {client.scheduler.address} was lost in mid-sweep; start it again and repeat the same "
+                    "command with the same out, which keeps the finished cells."
+                )
+            error = future.exception()
+            if error is not None and failures < retries:
+                waiting.append((cell, failures + 1))
+            elif error is not None:
+                yield Outcome(cell, None, _DIED if isinstance(error, KilledWorker) else sentence(error))
+            else:
+                yield Outcome(cell, future.result())
+            if waiting:
+                submit()
+    finally:
+        # Also after Ctrl-C: cells that wait are withdrawn; one that runs on a cluster ends there,
+        # unheard.
+        if client.status == "running":
+            client.cancel(list(running))
 
 
 def cores() -> int:
@@ -42,135 +101,94 @@ def cores() -> int:
     return getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
 
-class _Slot:
-    """A pool of one process, so that a process that dies takes only its own cell with it."""
+@contextmanager
+def _processes(workers: int):
+    """A client of `workers` new processes of this machine, which end with this one."""
+    from distributed import Client, LocalCluster
 
-    def __init__(self, context, *initargs):
-        self._make = lambda: ProcessPoolExecutor(
-            1, mp_context=context, initializer=_stand_by, initargs=initargs
+    # XLA's CPU client makes this many threads; with one per core in every process they would fight
+    # for the cores.
+    threads = os.environ.get("NPROC", str(max(1, cores() // workers)))
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"allowed_failures": 0},
+            env={"NPROC": threads},
         )
-        self._pool = self._make()
-
-    def submit(self, cell: Cell) -> Future:
-        try:
-            return self._pool.submit(attempt, cell)
-        except BrokenProcessPool:  # it died while it had nothing to do
-            self.renew()
-            return self._pool.submit(attempt, cell)
-
-    def renew(self) -> None:
-        self.close()
-        self._pool = self._make()
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _stand_by(lifeline, threads: int) -> None:
-    """Prepare a worker process before JAX starts its threads in it."""
-    # Ctrl-C reaches every process of the terminal; the one that runs the sweep decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # XLA's CPU client makes this many threads; with one per core in every process they would fight for the cores.
-    os.environ.setdefault("NPROC", str(threads))
-
-    def leave_with_parent():
-        try:
-            lifeline.recv()
-        except EOFError:  # the parent closed its end, or is gone
-            os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def local_processes(cells: Sequence[Cell], retries: int, workers: int) -> Iterator[Outcome]:
-    """`workers` processes of this machine.
-
-    They are spawned, not forked, since JAX's threads do not survive a fork. A cell whose process dies runs again
-    in a new one, as often as one that fails.
-    """
-    context = multiprocessing.get_context("spawn")
-    lifeline, parent_end = context.Pipe(duplex=False)
-    workers = min(workers, len(cells))
-    slots = [_Slot(context, lifeline, max(1, cores() // workers)) for _ in range(workers)]
-    waiting = deque((cell, 0) for cell in cells)
-    idle, running = list(slots), {}
-    try:
-        while waiting or running:
-            while waiting and idle:
-                slot, (cell, failures) = idle.pop(), waiting.popleft()
-                running[slot.submit(cell)] = (slot, cell, failures)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                slot, cell, failures = running.pop(future)
-                try:
-                    outcome = Outcome(cell, future.result())
-                except CellError as error:
-                    outcome = Outcome(cell, None, str(error))
-                except BrokenProcessPool:
-                    slot.renew()
-                    outcome = Outcome(cell, None, _DIED)
-                idle.append(slot)
-                if outcome.figures is None and failures < retries:
-                    waiting.append((cell, failures + 1))
-                else:
-                    yield outcome
-    finally:
-        parent_end.close()  # workers in the middle of a cell end at once
-        for slot in slots:
-            slot.close()
-        lifeline.close()
-
-
-def dask_cluster(cells: Sequence[Cell], retries: int, address: str) -> Iterator[Outcome]:
-    """The workers of the Dask scheduler at `address`; the scheduler moves the cells of a worker that dies.
-
-    Raises
-    ------
-    ValueError
-        Without the package distributed, a scheduler that answers, or a worker; and when the scheduler is lost.
-    """
-    try:
-        from distributed import Client, as_completed
-    except ImportError:
+    except RuntimeError as error:
         raise ValueError(
-            "scheduler needs the package distributed; install it with pip install 'mean-field-zoo[cluster]', or "
-            "leave scheduler out."
+            f"workers: no process could be started ({error}); keep the call of sweep in a script below "
+            "`if __name__ == '__main__':`, or give workers=0."
         ) from None
-    client = _connect(Client, address)
-    futures = {}
-    try:
-        for cell in cells:
-            # The key is the cell's own, so that two sweeps which share a cell compute it once.
-            future = client.submit(attempt, cell, key=f"mfzoo-cell-{cell.fingerprint}", retries=retries)
-            futures[future] = cell
-        for future in as_completed(list(futures), loop=client.loop):
-            cell = futures.pop(future)
-            if future.status in ("cancelled", "lost"):
-                raise ValueError(
-                    f"scheduler {address} was lost in mid-sweep; start it again and repeat the same command with "
-                    "the same out, which keeps the finished cells."
-                )
-            error = future.exception()
-            yield Outcome(cell, future.result()) if error is None else Outcome(cell, None, sentence(error))
-    finally:
-        # Also after Ctrl-C: cells that wait are withdrawn; one that runs ends on its worker, unheard.
-        if client.status == "running":
-            client.cancel(list(futures))
-        client.close()
+    with cluster, Client(cluster, set_as_default=False) as client:
+        client.register_plugin(_ignore_interrupts())
+        yield client
 
 
-def _connect(client_class, address: str):
+def _ignore_interrupts():
+    from distributed import WorkerPlugin
+
+    class IgnoreInterrupts(WorkerPlugin):
+        """Ctrl-C reaches every process; the one that runs the sweep decides what it means."""
+
+        def setup(self, worker):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return IgnoreInterrupts()
+
+
+@contextmanager
+def _connected(address: str):
+    """A client of the scheduler at `address`, which has a worker."""
+    from distributed import Client
+
     try:
-        client = client_class(address, timeout=_PATIENCE_S, set_as_default=False)
+        client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError, TypeError):
         raise ValueError(
             f"scheduler must be the address of a Dask scheduler such as tcp://host:8786, but none answers at "
             f"{address!r}; start one with `dask scheduler`, or leave scheduler out."
         ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE_S)
+        except TimeoutError:
+            raise ValueError(
+                f"scheduler {address} has no worker; start some with `dask worker {address} --nthreads 1`."
+            ) from None
+        yield client
+
+
+def _pickled(cell: Cell) -> bytes:
+    """`cell` with the classes that a user has declared in files that workers may lack."""
+    classes = [kind for part in (cell.network.prior, cell.teacher) for kind in type(part).__mro__]
+    # A file that was loaded as a module is neither part of a package nor of Python; notebooks are
+    # cloudpickle's care.
+    names = {kind.__module__ for kind in classes} - set(sys.stdlib_module_names) - {"__main__"}
+    files = [sys.modules[name] for name in names if "." not in name and name in sys.modules]
+    for module in files:
+        cloudpickle.register_pickle_by_value(module)
     try:
-        client.wait_for_workers(1, timeout=_PATIENCE_S)
-    except TimeoutError:
-        client.close()
+        return cloudpickle.dumps(cell)
+    finally:
+        for module in files:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _run_pickled(pickled: bytes) -> dict:
+    """Run a cell in a worker; any failure as a ``ValueError``, which can travel."""
+    try:
+        cell = cloudpickle.loads(pickled)
+    except ImportError as error:
         raise ValueError(
-            f"scheduler {address} has no worker; start some with `dask worker {address} --nthreads 1`."
+            f"the workers cannot load the prior or the teacher ({error}); declare it in one file without imports "
+            "from its neighbours, or install the module on every worker."
         ) from None
-    return client
+    try:
+        return cell.run()
+    except Exception as error:
+        raise ValueError(sentence(error)) from None

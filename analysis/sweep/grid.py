@@ -1,17 +1,15 @@
-"""Sweeps: schemes over a grid of noises κ, data sizes P, seeds and priors, one resumable cell at a time."""
+"""Sweeps: schemes over a grid of noises κ, data sizes P, seeds and priors, cell by cell."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -19,7 +17,7 @@ from analysis.results.files import save_tree
 from analysis.schemes.compare import COLUMNS
 from analysis.schemes.registry import SCHEMES, check_scheme
 from analysis.sweep.cells import Budget, Cell, Outcome, read_outcome, write_outcome
-from analysis.sweep.engines import cores, dask_cluster, in_process, local_processes
+from analysis.sweep.engines import in_process, on_workers
 from inference.runs.datatree import describe
 from models import TwoLayerNetwork, WeightPrior, checks
 
@@ -52,8 +50,8 @@ def sweep(
 ) -> xr.Dataset:
     """Run `schemes` on every cell of a grid, in parallel, and never a finished cell twice.
 
-    A cell's figures depend on its own coordinates alone: not on the grid it is part of, on the order, or on where
-    it runs. With the seed s they are those of ``mfzoo compare --seed s``.
+    A cell's figures depend on its own coordinates alone: not on the grid it is part of, on the
+    order, or on where it runs. With the seed s they are those of ``mfzoo compare --seed s``.
 
     Parameters
     ----------
@@ -78,7 +76,7 @@ def sweep(
         Processes on this machine, one a core by default; 0 for this process. They are spawned, so that a
         script that sweeps needs an ``if __name__ == "__main__":``.
     scheduler
-        Address of a Dask scheduler, whose workers then run the cells (extra ``[cluster]``).
+        Address of a Dask scheduler, whose workers then run the cells.
     retries
         How often a cell that fails runs again before it is recorded as failed; the others go on.
     progress
@@ -120,20 +118,20 @@ def sweep(
     folder = None if out is None else Path(out)
     found = {} if folder is None else _kept(folder, cells)
     missing = [cell for cell in cells if cell.fingerprint not in found]
-    if scheduler is not None:
-        outcomes = dask_cluster(missing, retries, scheduler)
-    elif workers == 0:
+    if workers == 0 and scheduler is None:
         outcomes = in_process(missing, retries)
     else:
-        outcomes = local_processes(missing, retries, workers or cores())
-    report = _Report(progress, len(found), len(cells))
+        outcomes = on_workers(missing, retries, workers, scheduler)
+    report, failed = progress or (lambda done, total, text: None), 0
+    report(len(found), len(cells), f"{len(found)} cells were there" if found else "starting")
     if missing:
         with closing(outcomes):
             for outcome in outcomes:
                 found[outcome.cell.fingerprint] = outcome
+                failed += outcome.figures is None
                 if folder is not None:
                     write_outcome(folder, outcome)
-                report.finished(outcome)
+                report(len(found), len(cells), f"{failed} failed")
     grid = _dataset(axes, found).assign_attrs(_attributes(network, teacher, num_test, budget))
     if folder is not None:
         save_tree(xr.DataTree(grid), folder / "sweep.nc")
@@ -141,13 +139,6 @@ def sweep(
 
 
 def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retries: int) -> None:
-    names = {
-        "scheme": "schemes",
-        "prior": "priors",
-        "kappa": "kappas",
-        "num_data": "num_data",
-        "seed": "seeds",
-    }
     for kappa in axes["kappa"]:
         checks.positive("kappas", kappa)
     for size in axes["num_data"]:
@@ -158,9 +149,8 @@ def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retri
         checks.one_of("schemes", name, SCHEMES)
     for name, values in {**axes, "prior": [prior.name for prior in axes["prior"]]}.items():
         if not values or len(set(values)) < len(values):
-            raise ValueError(
-                f"{names[name]} must hold at least one value, none of them twice; got {values!r}."
-            )
+            plural = name if name == "num_data" else f"{name}s"
+            raise ValueError(f"{plural} must hold at least one value, none of them twice; got {values!r}.")
     checks.whole("num_test", num_test, 1)
     budget.check()
     if workers is not None:
@@ -170,24 +160,16 @@ def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retri
 
 def _cells(network: TwoLayerNetwork, teacher, axes: dict, num_test: int, budget: Budget) -> list[Cell]:
     """A cell for every point of the grid, but for schemes on priors that they do not cover."""
-    tiny = teacher.sample(jax.random.key(0), 1, 1)  # what a scheme covers does not depend on the sizes
     cells = []
     for scheme in axes["scheme"]:
-        covered = 0
-        for prior in axes["prior"]:
-            declared = replace(network, prior=prior)
-            try:
-                check_scheme(scheme, declared, tiny)
-            except ValueError as error:
-                refusal = error
-                continue
-            covered += 1
-            cells += [
-                Cell(replace(declared, kappa=kappa), teacher, size, num_test, seed, scheme, budget)
-                for kappa, size, seed in product(axes["kappa"], axes["num_data"], axes["seed"])
-            ]
+        networks = [replace(network, prior=prior) for prior in axes["prior"]]
+        covered = [declared for declared in networks if SCHEMES[scheme].covers(declared)]
         if not covered:
-            raise refusal
+            check_scheme(scheme, networks[0])
+        cells += [
+            Cell(replace(declared, kappa=kappa), teacher, size, num_test, seed, scheme, budget)
+            for declared, kappa, size, seed in product(covered, axes["kappa"], axes["num_data"], axes["seed"])
+        ]
     return cells
 
 
@@ -207,29 +189,6 @@ def _kept(folder: Path, cells: list[Cell]) -> dict[str, Outcome]:
         for outcome in outcomes
         if outcome is not None and outcome.figures is not None
     }
-
-
-class _Report:
-    """Progress of a sweep, with the remaining time from the cells of this call alone."""
-
-    def __init__(self, progress, kept: int, total: int):
-        self._progress = progress or (lambda done, total, text: None)
-        self._kept, self._done, self._total, self._failed = kept, kept, total, 0
-        self._began = time.perf_counter()
-        self._progress(kept, total, f"{kept} cells were there" if kept else "starting")
-
-    def finished(self, outcome: Outcome) -> None:
-        self._done += 1
-        self._failed += outcome.figures is None
-        left = (time.perf_counter() - self._began) / (self._done - self._kept) * (self._total - self._done)
-        text = f"{self._failed} failed" + (f", about {_duration(left)} left" if left else "")
-        self._progress(self._done, self._total, text)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _dataset(axes: dict, found: dict[str, Outcome]) -> xr.Dataset:

@@ -1,8 +1,7 @@
-"""The experiment on feature learning: sampled networks over data sizes and noises, with the theories over them."""
+"""The experiment on feature learning: networks over data sizes and noises, and theories."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +10,12 @@ import numpy as np
 import xarray as xr
 
 from analysis.schemes.registry import SAMPLERS
-from analysis.sweep.cells import Budget
 from analysis.sweep.grid import sweep
 from analysis.theory.phase_diagram import phase_diagram
-from analysis.theory.theories import theory
+from analysis.theory.theories import STARTS, THEORIES, theory
 from models import SparseParity, TwoLayerNetwork, WeightPrior, checks
 
 _CURVE_POINTS = 25
-_STARTS = ("prior", "aligned")
 
 
 def reproduce(
@@ -28,107 +25,63 @@ def reproduce(
     num_data: Sequence[int],
     seeds: Sequence[int],
     priors: Sequence[WeightPrior],
-    theories: Sequence[str],
+    theories: Sequence[str] | None = None,
     *,
     scheme: str = "langevin",
     theory_kappas: Sequence[float] | None = None,
     theory_num_data: Sequence[int] | None = None,
-    num_test: int = 1000,
-    budget: Budget | None = None,
     out: Path | str | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    retries: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
+    **options,
 ) -> xr.DataTree:
     """Sample the networks of a grid by one scheme, and solve `theories` on it.
 
-    The grid of networks is a sweep, and so are the theories that are sampled themselves: finished cells never run
-    twice. How long a chain runs is fixed by κ and the budget before it starts; no test target is looked at.
+    The networks are a sweep, whose `options` (num_test, budget, workers, scheduler, retries) these
+    are, and so are the theories that are sampled themselves, on the networks' own grid with the
+    first seed: finished cells, kept in the folders ``networks`` and ``theories`` of `out`, never
+    run twice. The other theories are solved from both starts at `theory_kappas` and
+    `theory_num_data`, by default the networks' noises and 25 sizes over the range of theirs; those
+    without a finite-P form at P = ∞. How long a chain runs is fixed by κ and the budget; no test
+    target is looked at.
 
-    Parameters
-    ----------
-    network
-        Its κ and prior give way to those of the grid.
-    teacher
-        The parity.
-    kappas, num_data, seeds, priors
-        The grid of networks; with another seed, both the data and the chains are others.
-    theories
-        Names among nngp, mean-field, mean-field-ard, adaptive-kernel and block-adaptive-kernel, each for the priors
-        that it covers. Those without a finite-P form are solved at P = ∞; block-adaptive-kernel, which is sampled,
-        on the networks' own grid with the first seed; the others on a finer one.
-    scheme
-        The sampler of the networks: langevin, sgld or nuts.
-    theory_kappas, theory_num_data
-        Noises and sizes of the theories that are not sampled; by default the networks' noises, and 25 sizes over the
-        range of theirs.
-    num_test, budget, workers, scheduler, retries
-        As for :func:`analysis.sweep.grid`.
-    out
-        Folder whose subfolders ``networks`` and ``theories`` keep the cells; nothing is written by default.
-    progress
-        Called with ``(done, total, text)``, for the networks, then for the sampled theories, then for the others.
-
-    Returns
-    -------
-    xarray.DataTree
-        Group ``networks``, the dataset of :func:`analysis.sweep.grid` without its dimension scheme (an attribute); group
-        ``theories``, dimensions theory, prior, start, kappa, num_data (∞ for the population), variables
-        order_parameter, test_mse (of a draw), test_mse_mean, error (of m), converged (1 but for sampled theories) and
-        onset (the largest κ at which m ≥ 0.1).
-
-    Raises
-    ------
-    ValueError
-        For arguments out of range, a scheme that is not a sampler, or a theory that covers none of the priors.
-
-    Examples
-    --------
-    >>> from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
-    >>> network, teacher = TwoLayerNetwork(input_dim=6, width=8, kappa=0.3), SparseParity(6, 2)
-    >>> tree = reproduce(network, teacher, [0.3], [30], [0, 1], [Isotropic()], ["mean-field"], workers=0,
-    ...                  budget=Budget(num_warmup=10, num_samples=20, thinning=1))
-    >>> dict(tree["networks"].order_parameter.sizes)
-    {'prior': 1, 'kappa': 1, 'num_data': 1, 'seed': 2}
-    >>> dict(tree["theories"].order_parameter.sizes)  # P = 30, where this theory has no value, and ∞
-    {'theory': 1, 'prior': 1, 'start': 1, 'kappa': 1, 'num_data': 2}
+    Returns a tree with the group ``networks``, the sweep's dataset with the scheme as an attribute,
+    and the group ``theories``, dimensions theory, prior, start, kappa, num_data (∞ for the
+    population), variables order_parameter, test_mse (of a draw), test_mse_mean, error (of m),
+    converged and onset (the largest κ at which m ≥ 0.1). ``ValueError`` for a scheme that is not a
+    sampler, or a theory that covers none of the priors.
     """
     checks.one_of("scheme", scheme, SAMPLERS)
-    named = _covered(theories, priors)
-    common = {"num_test": num_test, "workers": workers, "scheduler": scheduler, "retries": retries}
-    folder = None if out is None else Path(out)
+    named = _covering(theories, priors)
+    report = progress or (lambda done, total, text: None)
 
-    def run(schemes, seeds, part, text):
-        grid = sweep(
-            network,
-            teacher,
-            kappas,
-            num_data,
-            seeds,
-            priors,
-            schemes,
-            budget=budget,
-            out=None if folder is None else folder / part,
-            progress=None if progress is None else lambda d, t, words: progress(d, t, f"{text}: {words}"),
-            **common,
-        )
-        return grid
+    def run(schemes, seeds, part):
+        def told(done, total, text):
+            report(done, total, f"{part}: {text}")
 
-    networks = run([scheme], seeds, "networks", "networks")
+        folder = None if out is None else Path(out) / part
+        grid = (kappas, num_data, seeds, priors, schemes)
+        return sweep(network, teacher, *grid, out=folder, progress=told, **options)
+
+    networks = run([scheme], seeds, "networks").sel(scheme=scheme, drop=True).assign_attrs(scheme=scheme)
     sampled = [name for name in named if theory(name).sampled]
-    parts = [_from_sweep(run(sampled, seeds[:1], "theories", "sampled theories"))] if sampled else []
+    parts = [_from_sweep(run(sampled, seeds[:1], "theories"))] if sampled else []
     sizes = curve_sizes(num_data) if theory_num_data is None else theory_num_data
-    solved = [name for name in named if not theory(name).sampled]
-    if solved:
-        at = kappas if theory_kappas is None else theory_kappas
-        parts.append(_solved(network, teacher, at, sizes, priors, solved, progress))
-    found = _together(parts) if parts else xr.Dataset()
-    groups = {
-        "networks": networks.sel(scheme=scheme, drop=True).assign_attrs(scheme=scheme),
-        "theories": found.reindex(theory=named) if parts else found,
-    }
-    return xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+    jobs = [(prior, start) for prior in priors for start in STARTS]
+    for done, (prior, start) in enumerate(jobs):
+        report(done, len(jobs), f"theories: {prior.name}")
+        solved = [name for name in named if theory(name).covers(prior) and not theory(name).sampled]
+        if solved:
+            at = replace(network, prior=prior)
+            grid = phase_diagram(at, teacher, theory_kappas or kappas, sizes, solved, start=start)
+            grid = grid.drop_dims("fold").expand_dims(prior=[prior.name], start=[start])
+            parts.append(grid.assign(converged=grid.order_parameter.notnull().where(grid.error.notnull())))
+    report(len(jobs), len(jobs), "theories")
+    found = xr.Dataset()
+    if parts:
+        found = xr.merge(parts, join="outer", compat="no_conflicts", combine_attrs="drop")
+        found = found.sortby(["kappa", "num_data"]).reindex(theory=named)
+        found = found.transpose("theory", "prior", "start", "kappa", "num_data", ...)
+    return xr.DataTree.from_dict({"/networks": networks, "/theories": found})
 
 
 def curve_sizes(num_data: Sequence[int]) -> list[int]:
@@ -159,59 +112,23 @@ def cell_edges(centres: Sequence[float]) -> np.ndarray:
     return np.exp([2 * log[0] - middle[0], *middle, 2 * log[-1] - middle[-1]])
 
 
-def _covered(theories: Sequence[str], priors: Sequence[WeightPrior]) -> list[str]:
-    named = list(dict.fromkeys(theories))
-    present = [prior.name for prior in priors]
-    for name in named:
-        if not set(theory(name).priors) & set(present):
+def _covering(theories: Sequence[str] | None, priors: Sequence[WeightPrior]) -> list[str]:
+    """The theories named, or all that cover one of the priors, the closest to the networks first."""
+    if not theories:
+        return [name for name in reversed(THEORIES) if any(map(THEORIES[name].covers, priors))]
+    for name in theories:
+        if not any(map(theory(name).covers, priors)):
+            covered = " and ".join(prior.__name__ for prior in theory(name).priors)
             raise ValueError(
-                f"theories: {name} covers the prior {' and '.join(theory(name).priors)}, not {', '.join(present)}; "
-                "leave it out, or add that prior."
+                f"theories: {name} covers the prior {covered}, not {', '.join(p.name for p in priors)}; leave it "
+                "out, or add that prior."
             )
-    return named
+    return list(dict.fromkeys(theories))
 
 
 def _from_sweep(grid: xr.Dataset) -> xr.Dataset:
     """Theories that ran as cells of a sweep, in the form of those that were solved."""
-    grid = grid.isel(seed=0, drop=True).rename(scheme="theory")
-    picked = {
-        "order_parameter": grid.order_parameter,
-        "test_mse": grid.test_mse_draw,
-        "test_mse_mean": grid.test_mse_mean,
-        "error": grid.order_parameter_se,
-        "converged": grid.converged,
-    }
-    found = xr.Dataset(picked).expand_dims(start=["prior"])
+    names = {"test_mse_draw": "test_mse", "order_parameter_se": "error", "scheme": "theory"}
+    found = grid[["order_parameter", "test_mse_draw", "test_mse_mean", "order_parameter_se", "converged"]]
+    found = found.isel(seed=0, drop=True).rename(names).expand_dims(start=["prior"])
     return found.assign_coords(num_data=found.num_data.astype(float))
-
-
-def _together(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Parts of one grid, NaN where it has none."""
-    whole = xr.merge(parts, join="outer", compat="no_conflicts", combine_attrs="drop")
-    return whole.sortby(["kappa", "num_data"]).transpose("theory", "prior", "start", "kappa", "num_data", ...)
-
-
-def _solved(network, teacher, kappas, sizes, priors, theories, progress) -> xr.Dataset:
-    """Theories solved for every prior that they cover, from both starts where there may be two solutions."""
-    jobs = [
-        (prior, start, names)
-        for prior in priors
-        for start in _STARTS
-        if (names := [n for n in theories if prior.name in theory(n).priors and _has(n, start)])
-    ]
-    parts = []
-    for done, (prior, start, names) in enumerate(jobs):
-        if progress is not None:
-            progress(done, len(jobs), f"theories: {prior.name}")
-        grid = phase_diagram(replace(network, prior=prior), teacher, kappas, sizes, names, start=start)
-        if math.inf not in grid.num_data:  # one P axis for all
-            grid = grid.reindex(num_data=[*grid.num_data.values, math.inf])
-        grid = grid.drop_dims("fold").expand_dims(prior=[prior.name], start=[start])
-        parts.append(grid.assign(converged=xr.where(grid.order_parameter.notnull(), 1.0, math.nan)))
-    if progress is not None:
-        progress(len(jobs), len(jobs), "theories")
-    return _together(parts)
-
-
-def _has(name: str, start: str) -> bool:
-    return start == "prior" or theory(name).has_starts

@@ -30,32 +30,24 @@ COLUMNS = (
 )
 # Where the published learning curve was measured, arXiv:2510.15174: d, k, N, κ and γ.
 PUBLISHED = {"input_dim": 35, "degree": 4, "width": 512, "kappa": 5e-3, "gamma": 0.5}
+_PROBLEM = ("input_dim", "degree", "width", "gamma")
 # Its schemes that can be laid over the figure; its NNGP is that of another kernel and ridge.
 PUBLISHED_SCHEMES = ("SGLD", "MF", "MF-ARD")
 
 
 def summary(tree: xr.DataTree) -> pd.DataFrame:
-    """A row per (prior, κ, P) of the networks and per point of a theory, the columns of :data:`COLUMNS`.
+    """A row per (prior, κ, P) of the networks and per point of a theory, the columns of
+    :data:`COLUMNS`.
 
-    For networks the mean over the seeds whose cell is done, with the standard error of that mean over the seeds (NaN
-    for one seed), the worst R-hat and ESS, and the largest difference between chains from the two starts. For
-    theories order_parameter_se is their own error of m.
-
-    Parameters
-    ----------
-    tree
-        From :func:`reproduce`.
+    For networks the mean over the seeds whose cell is done, with the standard error of that mean
+    over the seeds (NaN for one seed), the worst R-hat and ESS, and the largest difference between
+    chains from the two starts. For theories order_parameter_se is their own error of m.
     """
-    rows = pd.concat([_networks_summary(tree), _theories_summary(tree)], ignore_index=True)
-    return rows.reindex(columns=list(COLUMNS))
-
-
-def _networks_summary(tree: xr.DataTree) -> pd.DataFrame:
-    grid = tree["networks"].to_dataset()
-    cells = grid.assign(distance=np.abs(grid.start_difference)).to_dataframe().reset_index()
+    grid, found = (tree[name].to_dataset() for name in ("networks", "theories"))
+    cells = grid.assign(start_difference=np.abs(grid.start_difference)).to_dataframe().reset_index()
     seeds = cells[cells.status == "done"].groupby(["prior", "kappa", "num_data"], sort=False)
     # sem is NaN for one seed: its spread over the data sets is not known.
-    table = seeds.agg(
+    networks = seeds.agg(
         order_parameter=("order_parameter", "mean"),
         order_parameter_se=("order_parameter", "sem"),
         test_mse=("test_mse_draw", "mean"),
@@ -65,55 +57,36 @@ def _networks_summary(tree: xr.DataTree) -> pd.DataFrame:
         num_converged=("converged", "sum"),
         r_hat_max=("r_hat_max", "max"),
         ess_min=("ess_min", "min"),
-        start_difference=("distance", "max"),
+        start_difference=("start_difference", "max"),
         gradient_evaluations=("gradient_evaluations", "mean"),
     )
-    return table.reset_index().assign(source="networks", scheme=grid.attrs["scheme"])
-
-
-def _theories_summary(tree: xr.DataTree) -> pd.DataFrame:
-    found = tree["theories"].to_dataset()
-    if "order_parameter" not in found:
-        return pd.DataFrame()
-    names = {"order_parameter": "order_parameter", "error": "order_parameter_se", "test_mse": "test_mse"}
-    names |= {"test_mse_mean": "test_mse_mean", "converged": "num_converged"}
-    table = found[list(names)].rename(names).to_dataframe().reset_index().rename(columns={"theory": "scheme"})
-    return table.dropna(subset="order_parameter").assign(source="theory")
+    parts = [networks.reset_index().assign(source="networks", scheme=grid.attrs["scheme"])]
+    if found.data_vars:
+        names = {"error": "order_parameter_se", "converged": "num_converged", "theory": "scheme"}
+        theories = (
+            found.drop_vars("onset", errors="ignore").to_dataframe().reset_index().rename(columns=names)
+        )
+        parts.append(theories.dropna(subset="order_parameter").assign(source="theory"))
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
 
 
 def read_reference(
     path: Path | str, network: TwoLayerNetwork, teacher: SparseParity, kappas: tuple[float, ...]
 ) -> pd.DataFrame:
-    """The published learning curve, with the noise it belongs to as a column kappa.
+    """The published learning curve in the .csv file `path`, with the noise it belongs to as a
+    column kappa.
 
-    Its errors are standard deviations over three runs. The published networks (SGLD) were stopped early on the test
-    error, so that they are not draws from the posterior at a given time.
-
-    Parameters
-    ----------
-    path
-        A .csv file with the columns P, scheme (SGLD, MF, MF-ARD; others are left out), test_mse, test_mse_sd and
-        order_parameter, measured at :data:`PUBLISHED`.
-    network, teacher, kappas
-        The problem that it is to be compared with.
-
-    Raises
-    ------
-    ValueError
-        For a file that is not such a table, or a problem that is not the published one.
+    Its errors are standard deviations over three runs. The published networks (SGLD) were stopped
+    early on the test error, so that they are not draws from the posterior at a given time.
+    ``ValueError`` for a file without the columns P, scheme, test_mse, test_mse_sd and
+    order_parameter, or a problem that is not :data:`PUBLISHED`.
     """
-    problem = {
-        "input_dim": network.input_dim,
-        "degree": teacher.degree,
-        "width": network.width,
-        "gamma": network.gamma,
-    }
-    other = {name: value for name, value in problem.items() if value != PUBLISHED[name]}
+    declared = {**vars(network), **vars(teacher)}
+    other = {name: declared[name] for name in _PROBLEM if declared[name] != PUBLISHED[name]}
     if not np.isclose(kappas, PUBLISHED["kappa"]).any():
         other["kappas"] = ",".join(map("{:g}".format, kappas))
     if other:
-        wanted = ", ".join(f"{name}={value:g}" for name, value in PUBLISHED.items())
-        got = ", ".join(f"{name}={value}" for name, value in other.items())
+        wanted, got = (", ".join(f"{k}={v}" for k, v in part.items()) for part in (PUBLISHED, other))
         raise ValueError(
             f"reference was measured at {wanted}, but the problem has {got}; leave one of them out."
         )

@@ -1,4 +1,4 @@
-"""Where features are learned: the critical noise of a theory, and how it scales (theorem 4.1 as a measurement)."""
+"""Where features are learned: the critical noise of a theory, and how it scales."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import linregress
 
-from analysis.theory.phase_diagram import noise_curve, solve
-from analysis.theory.theories import Theory, theory
+from analysis.theory.theories import STARTS, Theory, theory
 from models import SparseParity, TwoLayerNetwork, checks
 
 VARIED = ("input_dim", "degree", "width")
@@ -30,8 +29,8 @@ class CriticalNoise:
         never has.
     folds
         κ at which two solutions merge, in order along the curve from large κ: of a pair the lower one ends the
-        prior's branch, the upper one the aligned branch. Empty where the onset is smooth, or where the theory was
-        solved point by point.
+        prior's branch, the upper one the aligned branch. Empty where the onset is smooth, and for theories that are
+        solved point by point (nngp, block-adaptive-kernel).
     """
 
     onset: float | None
@@ -56,7 +55,7 @@ def critical_noise(
     network
         Its κ is not used; its prior as in :func:`analysis.theory.phase_diagram`.
     teacher
-        On sparse parity the whole curve of solutions is followed; another teacher is solved point by point.
+        A :class:`models.SparseParity`, or another teacher that the theory covers.
     num_data
         P for theories with a finite-P form; None for the population.
     order_parameter
@@ -78,17 +77,12 @@ def critical_noise(
     """
     if not 0 < order_parameter < 1:
         raise ValueError(f"order_parameter must lie between 0 and 1, got {order_parameter!r}.")
-    checks.one_of("start", start, ("prior", "aligned"))
+    checks.one_of("start", start, STARTS)
     named = theory(name)
     if num_data is not None and not named.finite_data:
         raise ValueError(f"num_data must be None for {name}, a theory of infinite data, got {num_data!r}.")
     network = named.network(network)
-    if (
-        named.has_curve
-        and isinstance(teacher, SparseParity)
-        and network.activation == "relu"
-        and not network.bias
-    ):
+    if named.has_curve:
         return _on_curve(named, network, teacher, num_data, order_parameter, start)
     return CriticalNoise(_by_search(named, network, teacher, num_data, order_parameter, start), ())
 
@@ -97,7 +91,7 @@ def _on_curve(named: Theory, network, teacher, num_data, level: float, start: st
     kappa, onset = 0.02, None
     # A curve that reaches far down costs more than one that does not.
     while onset is None and kappa > 1e-4:
-        curve = noise_curve(named, network, teacher, kappa, num_data)
+        curve = named.noise_curve(network, teacher, kappa, num_data)
         onset = curve.onset(level, start)
         kappa /= 4
     return CriticalNoise(onset, tuple(fold.kappa for fold in curve.folds()))
@@ -105,8 +99,8 @@ def _on_curve(named: Theory, network, teacher, num_data, level: float, start: st
 
 def _by_search(named: Theory, network, teacher, num_data, level: float, start: str) -> float | None:
     def excess(log_kappa: float) -> float:
-        point = solve(named, network, teacher, math.exp(log_kappa), num_data, start)
-        return point.order_parameter - level
+        at = replace(network, kappa=math.exp(log_kappa))
+        return named.solve(at, teacher, num_data=num_data, start=start).order_parameter - level
 
     high = 0.0
     low = high - math.log(2.0)

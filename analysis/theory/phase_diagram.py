@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
-from analysis.theory.theories import Theory, theory
-from inference.fixed_points import NoiseCurve, NoiseSolution
-from models import SparseParity, TwoLayerNetwork, checks
+from analysis.theory.theories import STARTS, Theory, theory
+from inference.fixed_points import NoiseSolution
+from models import TwoLayerNetwork, checks
 
 FIGURES = ("order_parameter", "test_mse", "test_mse_mean", "effective_ridge", "num_aligned", "error")
 _ONSET = 0.1
@@ -29,9 +29,8 @@ def phase_diagram(
 ) -> xr.Dataset:
     """Solve `theories` on a grid of noises and data sizes.
 
-    On sparse parity MF, MF-ARD and AK are not solved cell by cell: their solutions form one curve, which is
-    followed once; κ and P are then read off it (:class:`inference.fixed_points.NoiseCurve`). Other theories and
-    teachers are solved cell by cell.
+    The solutions of MF, MF-ARD and AK form one curve, which is followed once; κ and P are then read
+    off it (:class:`inference.fixed_points.NoiseCurve`). NNGP and AKB are solved cell by cell.
 
     Parameters
     ----------
@@ -80,19 +79,18 @@ def phase_diagram(
             raise ValueError(
                 f"{name} must hold at least one value, none of them twice; got {list(values)!r}."
             )
-    checks.one_of("start", start, ("prior", "aligned"))
+    checks.one_of("start", start, STARTS)
     named = {name: theory(name) for name in theories}
     population = any(not t.finite_data for t in named.values()) and None not in sizes
     rows = [*sizes, None] if population else sizes
     report = progress or (lambda done, total, text: None)
     parts, total = [], len(named) * len(rows)
     for name, t in named.items():
-        solver = _Solver(name, t, t.network(network), teacher, min(kappas), start)
         columns = []
         for size in rows:
             report(len(parts) * len(rows) + len(columns), total, f"{name} P={'∞' if size is None else size}")
             wanted = size in sizes if t.finite_data else size is None
-            columns.append(solver.row(kappas, size) if wanted else _nothing(kappas))
+            columns.append(_row(t, network, teacher, kappas, size, start) if wanted else _figures(kappas))
         parts.append(xr.concat(columns, "num_data", join="outer"))
     report(total, total, "")
     grid = xr.concat(parts, "theory", join="outer").transpose("theory", "kappa", "num_data", ...)
@@ -108,35 +106,22 @@ def _size(size) -> int:
     return int(size)
 
 
-@dataclass
-class _Solver:
-    """One theory on one problem, a row of noises at a time."""
-
-    name: str
-    theory: Theory
-    network: TwoLayerNetwork
-    teacher: object
-    smallest: float
-    start: str
-
-    def row(self, kappas: list[float], num_data: int | None) -> xr.Dataset:
-        if self.theory.has_curve and isinstance(self.teacher, SparseParity) and self._plain():
-            curve = noise_curve(self.theory, self.network, self.teacher, self.smallest, num_data)
-            found = [curve.reached(kappa, self.start) for kappa in kappas]
-            folds = by_kind(curve.folds())
-            onset = curve.onset(_ONSET, self.start)
-            return _row(found, math.nan if onset is None else onset, folds)
-        found = [
-            solve(self.theory, self.network, self.teacher, kappa, num_data, self.start) for kappa in kappas
-        ]
-        return _row(found, math.nan, [])
-
-    def _plain(self) -> bool:
-        return self.network.activation == "relu" and not self.network.bias
+def _row(
+    t: Theory, network: TwoLayerNetwork, teacher, kappas: list[float], num_data: int | None, start: str
+) -> xr.Dataset:
+    """One theory at one P over the noises."""
+    network = t.network(network)
+    if t.has_curve:
+        curve = t.noise_curve(network, teacher, min(kappas), num_data)
+        found = [curve.reached(kappa, start) for kappa in kappas]
+        return _figures(kappas, found, curve.onset(_ONSET, start), by_kind(curve.folds()))
+    found = [t.solve(replace(network, kappa=k), teacher, num_data=num_data, start=start) for k in kappas]
+    return _figures(kappas, found)
 
 
 def by_kind(folds: list[NoiseSolution]) -> list[float]:
-    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN in the gaps.
+    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN
+    in the gaps.
 
     κ has minima and maxima in turn, but of a minimum whose κ² lies below 0 there is no fold.
     """
@@ -147,31 +132,16 @@ def by_kind(folds: list[NoiseSolution]) -> list[float]:
     return out
 
 
-def noise_curve(
-    theory: Theory, network: TwoLayerNetwork, teacher: SparseParity, kappa: float, num_data: int | None
-) -> NoiseCurve:
-    """The curve of a theory that has one."""
-    data = {"num_data": num_data} if theory.finite_data else {}
-    return theory.solver().noise_curve(network, teacher, kappa, **data)
+def _figures(
+    kappas: list[float], found: Sequence = (), onset: float | None = None, folds: Sequence[float] = ()
+) -> xr.Dataset:
+    """A row of solutions as a dataset, NaN where there is none."""
 
-
-def solve(theory: Theory, network: TwoLayerNetwork, teacher, kappa: float, num_data: int | None, start: str):
-    """The fixed point at one κ and P."""
-    options = {"start": start} if theory.has_starts else {}
-    if theory.finite_data:
-        options["num_data"] = num_data
-    return theory.solver().solve(replace(network, kappa=kappa), teacher, **options)
-
-
-def _row(found: list, onset: float, folds: list[float]) -> xr.Dataset:
     def value(solution, name):
         result = getattr(solution, name, None)
         return math.nan if result is None else float(result)
 
+    found = found or [None] * len(kappas)
     variables = {name: ("kappa", [value(solution, name) for solution in found]) for name in FIGURES}
     fold = xr.DataArray(np.array(folds, dtype=float), dims="fold", coords={"fold": range(len(folds))})
-    return xr.Dataset({**variables, "onset": onset, "fold_kappa": fold})
-
-
-def _nothing(kappas: list[float]) -> xr.Dataset:
-    return _row([None] * len(kappas), math.nan, [])
+    return xr.Dataset({**variables, "onset": math.nan if onset is None else onset, "fold_kappa": fold})

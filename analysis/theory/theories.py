@@ -1,12 +1,25 @@
-"""The fixed-point theories by the one name that each has everywhere, and the priors that they cover."""
+"""The fixed-point theories by the one name that each has everywhere."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 
-from inference.fixed_points import NNGP, AdaptiveKernel, BlockAdaptiveKernel, MeanField, MeanFieldARD
-from models import ARD, Isotropic, TwoLayerNetwork, checks
+import jax
+
+from inference.fixed_points import (
+    NNGP,
+    AdaptiveKernel,
+    BlockAdaptiveKernel,
+    MeanField,
+    MeanFieldARD,
+    NoiseCurve,
+)
+from inference.runs.progress import ProgressCallback
+from models import ARD, Dataset, Isotropic, TwoLayerNetwork, WeightPrior, checks
 from models.priors import has_weights_of
+
+STARTS = ("prior", "aligned")
 
 
 @dataclass(frozen=True)
@@ -18,53 +31,78 @@ class Theory:
     solver
         The class whose ``solve`` it is.
     priors
-        Names of the priors that it covers, its own first.
+        The priors whose weights it describes, its own first.
     finite_data
-        Whether it has a finite-P form on a teacher's population.
-    has_curve
-        Whether it gives every noise at once, by ``noise_curve``, on sparse parity.
-    has_starts
-        Whether ``solve`` takes a start on a teacher's population.
-    on_data
-        Whether ``solve`` takes a dataset.
+        Whether it knows of a number of data P; the others are theories of P = ∞.
     sampled
-        Whether ``solve`` draws, and takes a key, on a teacher's population too; on a dataset all but NNGP do.
+        Whether its solution is drawn, which takes a minute, and not iterated.
     """
 
     solver: type
-    priors: tuple[str, ...]
+    priors: tuple[type[WeightPrior], ...]
     finite_data: bool = False
-    has_curve: bool = False
-    has_starts: bool = True
-    on_data: bool = True
     sampled: bool = False
 
+    @property
+    def has_curve(self) -> bool:
+        """Whether it gives every noise at once."""
+        return hasattr(self.solver, "noise_curve")
+
+    def covers(self, prior: WeightPrior) -> bool:
+        """Whether it is a theory of this prior."""
+        return has_weights_of(prior, *self.priors)
+
     def network(self, network: TwoLayerNetwork) -> TwoLayerNetwork:
-        """`network`, with the theory's own prior of the same scale σ_w where that is the other one of the two.
+        """`network`, with the theory's own prior of the same scale σ_w where that is the other one
+        of the two.
 
         Raises
         ------
         ValueError
             For a prior that no theory covers.
         """
-        if network.prior.name in self.priors:
+        if self.covers(network.prior):
             return network
         if not has_weights_of(network.prior, Isotropic, ARD):
             raise ValueError(
                 f"prior must be isotropic or ard for the theories, got {type(network.prior).__name__}."
             )
-        scale = getattr(network.prior, "scale", 1.0)
-        return replace(network, prior=Isotropic(scale) if self.priors[0] == "isotropic" else ARD(scale=scale))
+        return replace(network, prior=self.priors[0](scale=network.prior.scale))
+
+    def solve(
+        self,
+        network: TwoLayerNetwork,
+        teacher_or_data: object | Dataset,
+        *,
+        num_data: int | None = None,
+        start: str = "prior",
+        key: jax.Array | None = None,
+        progress: ProgressCallback | bool | None = None,
+    ):
+        """The theory's fixed point; its ``ValueError`` says what it does not cover."""
+        options = {"num_data": num_data, "start": start, "key": key, "progress": progress}
+        return _call(self.solver().solve, network, teacher_or_data, **options)
+
+    def noise_curve(
+        self, network: TwoLayerNetwork, teacher: object, kappa: float, num_data: int | None = None
+    ) -> NoiseCurve:
+        """Every solution at every noise down to `kappa`, of a theory that has such a curve."""
+        return _call(self.solver().noise_curve, network, teacher, kappa=kappa, num_data=num_data)
+
+
+def _call(method, *args, **options):
+    # Options that a theory has no use for are left out where they say nothing: its signature may
+    # lack them.
+    known = inspect.signature(method).parameters
+    return method(*args, **{name: value for name, value in options.items() if name in known})
 
 
 THEORIES: dict[str, Theory] = {
-    "nngp": Theory(NNGP, ("isotropic",), finite_data=True, has_starts=False),
-    "mean-field": Theory(MeanField, ("isotropic",), has_curve=True, has_starts=False),
-    "mean-field-ard": Theory(MeanFieldARD, ("ard",), has_curve=True),
-    "adaptive-kernel": Theory(AdaptiveKernel, ("isotropic", "ard"), finite_data=True, has_curve=True),
-    "block-adaptive-kernel": Theory(
-        BlockAdaptiveKernel, ("isotropic", "ard"), finite_data=True, on_data=False, sampled=True
-    ),
+    "nngp": Theory(NNGP, (Isotropic,), finite_data=True),
+    "mean-field": Theory(MeanField, (Isotropic,)),
+    "mean-field-ard": Theory(MeanFieldARD, (ARD,)),
+    "adaptive-kernel": Theory(AdaptiveKernel, (Isotropic, ARD), finite_data=True),
+    "block-adaptive-kernel": Theory(BlockAdaptiveKernel, (Isotropic, ARD), finite_data=True, sampled=True),
 }
 
 

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from rich.console import Console
 
 from analysis import load_tree
-from analysis.cli import main
+from analysis.cli import main, output
 from analysis.cli.options import parse_numbers
+from analysis.cli.output import show_table
 
 SMALL = ["--input-dim", "5", "--degree", "2", "--width", "8"]
 SOLVE_KEYS = {
@@ -148,13 +152,16 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["solve", "--theory", "mean-field-ard", "--alpha0", "-4"], "shape must be a finite number greater"),
         (
             ["solve", "--theory", "mean-field-ard", "--num-data", "10"],
-            "num_data is for theories with a",
+            "num_data must be None for MeanFieldARD",
         ),
-        (["solve", "--theory", "mean-field", "--prior", "ard"], "prior must be isotropic for mean-field"),
+        (
+            ["solve", "--theory", "mean-field", "--prior", "ard"],
+            "prior must be models.Isotropic for MeanField",
+        ),
         (["solve", "--theory", "nngp", "--num-data", "0"], "num_data must be a whole number of at least 1"),
         (["compare", "--kappas", "0.1,0.1"], "kappas must be distinct"),
         (["compare", "--priors", "flat"], "prior must be one of isotropic, ard"),
-        (["compare", "--schemes", "sgdl"], "schemes must be among"),
+        (["compare", "--schemes", "sgdl"], "schemes must be one of"),
         (["compare", "--num-data", "0"], "num_data must be a whole number"),
         (["compare", "--data", "nothing.npz"], "does not exist"),
         (["compare", "--data", "nothing.txt"], "must end in .npz, .csv or .parquet"),
@@ -233,3 +240,108 @@ def test_lists_and_log_ranges():
     for text in ("", "a", "1:2", "0:1:3", "1,inf"):
         with pytest.raises(ValueError, match="is not a list of numbers"):
             parse_numbers(text)
+
+
+def test_help_imports_no_science():
+    code = (
+        "import sys; from analysis.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('jax', 'numpyro', 'pandas', 'arviz', 'matplotlib', 'xarray') if m in sys.modules])"
+    )
+    priors = ["priors", "--prior", "ard"]
+    for args, imported, word in ((["--help"], "[]", "sample"), (priors, "['jax', 'numpyro']", "ard(shape")):
+        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == imported
+        assert word in done.stdout
+
+
+def test_importing_leaves_matplotlib_as_it_was():
+    code = (
+        "import matplotlib; before = dict.__getitem__(matplotlib.rcParams, 'backend'); "
+        "import analysis; from analysis import compare, sweep, order_parameters; "
+        "assert dict.__getitem__(matplotlib.rcParams, 'backend') is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_functions_named_like_folders_stay_functions():
+    code = (
+        "import analysis.sweep.cells, analysis.report.page; from analysis import report, sweep; "
+        "assert callable(sweep) and callable(report)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+COMPARE = ["compare", *SMALL, "--num-data", 30, "--num-test", 20, "--kappas", 0.3, "--no-plots"]
+
+
+def test_draws_of_an_earlier_run_are_not_overwritten(capsys, tmp_path):
+    steps = ["--num-warmup", 5, "--num-samples", 20, "--thinning", 1, "--scheme", "langevin", "--kappa", 0.3]
+    sampled = ["sample", *SMALL, "--num-data", 30, "--num-test", 20, *steps, "--out", tmp_path]
+    assert run(capsys, *sampled)[0] == 0
+    before = (tmp_path / "run.nc").read_bytes(), (tmp_path / "settings.json").read_bytes()
+    for command in (
+        [*COMPARE, "--schemes", "nngp", "--prior", "isotropic"],
+        ["solve", "--theory", "nngp", *SMALL],
+        ["phase", "--theories", "nngp", *SMALL],
+    ):
+        status, _, err = run(capsys, *command, "--out", tmp_path)
+        assert status == 2
+        assert "holds the draws of an earlier run; name another folder, or give --overwrite" in err
+    assert before == ((tmp_path / "run.nc").read_bytes(), (tmp_path / "settings.json").read_bytes())
+    command = [*COMPARE, "--schemes", "nngp", "--prior", "isotropic", "--overwrite", "--out", tmp_path]
+    assert run(capsys, *command)[0] == 0
+    assert list(load_tree(tmp_path / "run.nc").children) == ["nngp-isotropic-kappa0.3"]
+
+
+def test_a_scheme_that_fails_leaves_the_others_and_its_reason(capsys, tmp_path):
+    command = [*COMPARE, "--degree", 3, "--schemes", "nngp,mean-field", "--prior", "isotropic"]
+    status, out, err = run(capsys, *command, "--json", "--out", tmp_path)
+    rows = json.loads(out)["rows"]
+    assert status == 0
+    assert [row["scheme"] for row in rows] == ["nngp", "mean-field"]
+    assert "degree must be even" in rows[1]["error"]
+    assert "mean-field isotropic κ=0.3 failed: degree must be even" in err
+    assert list(load_tree(tmp_path / "run.nc").children) == ["nngp-isotropic-kappa0.3"]
+    assert "degree must be even" in (tmp_path / "table.csv").read_text()
+
+
+def test_a_named_scheme_runs_where_it_applies(capsys, tmp_path):
+    status, out, err = run(capsys, *COMPARE, "--schemes", "nngp", "--json", "--out", tmp_path)
+    assert status == 0
+    assert [row["prior"] for row in json.loads(out)["rows"]] == ["isotropic"]
+    assert "nngp is left out for the prior ard, which it does not cover" in err
+
+
+def test_thinning_and_warm_up_follow_the_number_of_draws(capsys, tmp_path):
+    common = ["sample", *SMALL, "--num-data", 30, "--num-test", 20, "--scheme", "sgld", "--kappa", 0.05]
+    status, out, _ = run(capsys, *common, "--num-samples", 300, "--json", "--out", tmp_path)
+    assert status == 0
+    assert json.loads(out)["gradient_evaluations"] == 4 * (300 + 16)
+    assert load_tree(tmp_path / "run.nc")["posterior"].sizes["draw"] == 300
+
+
+def test_draws_that_cannot_be_judged_are_kept(capsys, tmp_path):
+    common = ["sample", *SMALL, "--num-data", 30, "--num-test", 20, "--scheme", "langevin", "--kappa", 0.3]
+    status, _, _ = run(capsys, *common, "--num-chains", 1, "--num-samples", 20, "--out", tmp_path)
+    assert status == 0
+    assert load_tree(tmp_path / "run.nc")["posterior"].sizes == {
+        "chain": 1,
+        "draw": 20,
+        "neuron": 8,
+        "input": 5,
+    }
+
+
+def test_a_wide_table_shows_every_figure(monkeypatch, capsys):
+    frame = pd.DataFrame(
+        {"scheme": ["nuts"], "prior": ["ard"]} | {f"input {j}": [j + 0.123] for j in range(40)}
+    )
+    narrow = Console(file=sys.stdout, width=80, force_terminal=True)
+    monkeypatch.setattr(output, "console", lambda to_stderr: narrow)
+    show_table(frame, "wide")
+    shown = capsys.readouterr().out
+    for j in range(40):
+        assert f"{j + 0.123:.3f}" in shown
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines())) <= 80

@@ -1,6 +1,7 @@
 """A comparison on a small problem: its rows, its independence of threads and of the other schemes, its files."""
 
 import json
+import math
 
 import jax
 import numpy as np
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 from analysis import compare, plots
 from analysis.cli.compare import save
 from analysis.schemes.compare import COLUMNS
-from analysis.schemes.registry import SCHEMES, default_schemes, sgld_thinning
+from analysis.schemes.kernels import sgld_thinning
+from analysis.schemes.registry import SCHEMES, default_schemes
 from inference.fixed_points import NNGP
 from models import ARD, Dataset, ParitySum, SparseParity, TwoLayerNetwork
 
@@ -56,8 +58,6 @@ def test_default_schemes_follow_prior_and_teacher(small_network, small_data):
     assert default_schemes(ard, small_data) == ["sgld", "nuts", "mf-ard-guide", "mean-field-ard"]
     stairs = ParitySum(5, ((0,), (0, 1))).sample(jax.random.key(0), 20, 10)
     assert default_schemes(small_network, stairs) == ["sgld", "nuts", "mf-guide", "nngp"]
-    odd = SparseParity(5, 3).sample(jax.random.key(0), 20, 10)
-    assert "mean-field" not in default_schemes(small_network, odd)
     plain = Dataset.from_arrays(small_data.x, small_data.y)
     assert default_schemes(small_network, plain) == ["sgld", "nuts", "mf-guide", "nngp"]
 
@@ -65,8 +65,8 @@ def test_default_schemes_follow_prior_and_teacher(small_network, small_data):
 @pytest.mark.parametrize(
     ("schemes", "message"),
     [
-        (["sgdl"], "schemes must be among .*sgld.*; got 'sgdl'"),
-        (["mean-field-ard"], "'mean-field-ard' does not apply here: it covers the ARD prior"),
+        (["sgdl"], "schemes must be one of .*sgld.*; got 'sgdl'"),
+        (["mean-field-ard"], "'mean-field-ard' does not apply to the prior 'isotropic': it covers ARD"),
         ([], "schemes must name at least one"),
     ],
 )
@@ -75,8 +75,20 @@ def test_schemes_that_cannot_run_are_refused(small_network, small_data, schemes,
         compare(small_network, small_data, schemes)
 
 
-def test_a_failure_stops_the_other_schemes(small_data):
-    """As with Ctrl-C: NUTS stops at its next report and does not run to its end."""
+def test_a_scheme_that_fails_is_a_row_with_its_reason(small_network):
+    odd = SparseParity(5, 3).sample(jax.random.key(0), 20, 10)
+    found = compare(small_network, odd, ["mean-field", "nngp"])
+    assert found.table().scheme.tolist() == ["nngp", "mean-field"]
+    assert "degree must be even" in found.table().error[1]
+    assert math.isnan(found.table().order_parameter[1])
+    assert set(found.trees) == {"nngp-isotropic-kappa0.3"}
+    json.dumps(found.rows, allow_nan=False)
+    with pytest.raises(ValueError, match="degree must be even"):
+        compare(small_network, odd, ["mean-field"])
+
+
+def test_ctrl_c_stops_the_other_schemes(small_data):
+    """NUTS stops at its next report and does not run to its end."""
     network = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
     reports = []
 

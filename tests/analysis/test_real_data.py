@@ -116,6 +116,28 @@ def test_compare_reports_probes(capsys, tmp_path):
     assert settings["described"]["inputs"] == ["u", "v", "shuffled u", "shuffled v"]
 
 
+def test_inputs_keep_their_names_when_a_constant_one_is_dropped(capsys, tmp_path):
+    x, y = arrays(30, 3)
+    x[:, 0] = 7.0
+    pd.DataFrame(x, columns=["fixed", "u", "v"]).assign(t=y).to_csv(tmp_path / "d.csv", index=False)
+    args = ["compare", "--data", tmp_path / "d.csv", "--prior", "spike-and-slab", "--schemes", "mf-guide"]
+    args += ["--width", 8, "--kappas", 0.2, "--no-plots", "--out", tmp_path / "a"]
+    assert main([str(a) for a in args]) == 0
+    assert "left out, being constant: fixed" in " ".join(capsys.readouterr().err.split())
+    assert pd.read_csv(tmp_path / "a" / "inclusion.csv").input.tolist() == ["u", "v"]
+
+
+def test_a_file_is_sampled_in_standard_units(capsys, tmp_path):
+    x, y = arrays(40, 2)
+    pd.DataFrame(1e4 * x, columns=["u", "v"]).assign(t=1e3 * y + 5e4).to_csv(tmp_path / "d.csv", index=False)
+    args = ["sample", "--data", tmp_path / "d.csv", "--scheme", "langevin", "--kappa", 0.2, "--width", 8]
+    args += ["--num-samples", 400, "--json", "--out", tmp_path / "a"]
+    assert main([str(a) for a in args]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["test_mse_mean"] < 1
+    assert answer["problem"]["standardisation"]["inputs"]["u"]["scale"] > 1e3
+
+
 # --- the benchmark ---
 
 

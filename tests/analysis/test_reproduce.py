@@ -16,8 +16,9 @@ from analysis import load_tree
 from analysis.cli import main
 from analysis.plots.learning_curve import plot_learning_curve, plot_reproduced_phase_diagram
 from analysis.results.order_parameters import start_difference
+from analysis.schemes.kernels import KERNELS, Budget
 from analysis.schemes.registry import SAMPLERS, SCHEMES, run_sampler
-from analysis.sweep.cells import Budget, Cell
+from analysis.sweep.cells import Cell
 from analysis.sweep.reproduction_table import read_reference, summary
 from analysis.theory.phase_diagram import phase_diagram
 from inference import UnderdampedLangevin
@@ -126,28 +127,23 @@ def test_chains_do_not_look_at_the_test_targets(prior, small_data, small_network
 
 
 def test_steps_depend_on_kappa_and_effort_alone():
-    network, teacher = TwoLayerNetwork(6, 8, 0.1), SparseParity(6, 2)
-    steps = Budget().steps("langevin", network)
-    assert steps == SAMPLERS["langevin"].steps(network)
-    assert steps == Budget().steps("langevin", replace(network, width=16))
+    network, steps_at = TwoLayerNetwork(6, 8, 0.1), KERNELS["langevin"].steps
+    steps = Budget().steps(steps_at(network))
+    assert steps == steps_at(network) == steps_at(replace(network, width=16))
     # The step grows as κ, and so falls the number of steps in the same time; 250 draws stay.
-    doubled = Budget().steps("langevin", replace(network, kappa=0.2))
+    doubled = steps_at(replace(network, kappa=0.2))
     assert doubled["num_samples"] == pytest.approx(steps["num_samples"] / 2, rel=0.05)
-    half = Budget(effort=0.5).steps("langevin", network)
+    half = Budget(effort=0.5).steps(steps_at(network))
     assert half["num_samples"] == pytest.approx(steps["num_samples"] / 2, rel=0.05)
     assert half["num_samples"] // half["thinning"] == steps["num_samples"] // steps["thinning"] == 250
-    cells = [Cell(network, teacher, size, 20, 0, "langevin") for size in (20, 4000)]
-    assert cells[0].settings["sampler"] == cells[1].settings["sampler"]
 
 
 def test_another_kernel_makes_other_cells(monkeypatch):
-    cell = Cell(TwoLayerNetwork(6, 8, 0.1), SparseParity(6, 2), 20, 20, 0, "langevin")
-    before = cell.fingerprint
-    kernel = replace(
-        SAMPLERS["langevin"], kernel=lambda network, num_data: UnderdampedLangevin(step_size=0.01)
-    )
-    monkeypatch.setitem(SAMPLERS, "langevin", kernel)
-    assert cell.fingerprint != before
+    cells = [Cell(TwoLayerNetwork(6, 8, 0.1), SparseParity(6, 2), 20, 20, 0, "langevin") for _ in range(2)]
+    other = replace(KERNELS["langevin"], default=lambda network: UnderdampedLangevin(step_size=0.01))
+    before = cells[0].fingerprint
+    monkeypatch.setitem(SAMPLERS, "langevin", replace(SAMPLERS["langevin"], kernel=other))
+    assert cells[1].fingerprint != before
 
 
 def test_the_difference_between_the_starts_is_aligned_minus_prior():
@@ -282,13 +278,13 @@ def test_the_phase_diagram_command_takes_the_cells_that_are_there(folder, tmp_pa
     ("args", "sentence"),
     [
         (["--kappas", "-1"], "kappa must be a finite number greater than 0"),
-        (["--seed", "3"], "name the seeds of the data by --seeds"),
+        (["--seed", "3"], "seed does not count beside seeds"),
         (["--effort", "0"], "effort must be a finite number greater than 0"),
         (
             ["--effort", "2", "--num-warmup", "1", "--num-samples", "5"],
             "effort is a factor on the default steps",
         ),
-        (["--theories", "mean-field-ard"], "mean-field-ard covers the prior ard, not isotropic"),
+        (["--theories", "mean-field-ard"], "mean-field-ard covers the prior ARD, not isotropic"),
         (["--theories", "mean-feild"], "theory must be one of"),
         (["--num-data", "0"], "num_data must be a whole number of at least 1"),
         (["--workers", "2", "--scheduler", "tcp://localhost:1"], "workers are processes of this machine"),

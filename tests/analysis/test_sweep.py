@@ -1,13 +1,15 @@
 """Sweeps: a cell's numbers depend on its coordinates alone, and failures, deaths and stops lose no other cell."""
 
+import importlib
 import json
+import linecache
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +20,33 @@ import xarray as xr
 
 from analysis import compare, sweep
 from analysis.cli import main
-from analysis.cli.sweep import parse_seeds
+from analysis.cli.options import parse_seeds
 from analysis.plots.sweep import plot_sweep
-from analysis.sweep.cells import Budget, Cell
+from analysis.schemes.kernels import Budget
+from analysis.sweep.cells import Cell
 from analysis.sweep.grid import FIGURES
-from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
+from models import ARD, Isotropic, SparseParity, TwoLayerNetwork, make_prior
 
+# The package's name is that of its function too.
+ENGINES = importlib.import_module("analysis.sweep.engines")
 NETWORK = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3)
 TEACHER = SparseParity(5, 2)
 BUDGET = Budget(num_warmup=20, num_samples=40, thinning=2)
 SMALL = ["--input-dim", "5", "--degree", "2", "--width", "8", "--num-test", "20", "--priors", "isotropic"]
+
+
+OWN_PRIOR = """
+from dataclasses import dataclass
+import numpyro, numpyro.distributions as dist
+from models import WeightPrior, input_plate, neuron_plate
+
+@dataclass(frozen=True)
+class Narrow(WeightPrior):
+    sd: float
+    def weights(self, width, input_dim):
+        with neuron_plate(width), input_plate(input_dim):
+            return numpyro.sample("w", dist.Normal(0.0, self.sd))
+"""
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,22 @@ def test_what_determines_a_cell_is_in_its_fingerprint():
     )
 
 
+def test_an_edited_prior_makes_other_cells(tmp_path):
+    """As in two processes, of which the second reads the file anew."""
+    names = []
+    for text in (OWN_PRIOR, OWN_PRIOR.replace("0.0, self.sd", "0.0, 2 * self.sd")):
+        path = tmp_path / "prior_of_an_edit_test.py"
+        path.write_text(text)
+        linecache.checkcache()
+        prior = make_prior(f"{path}:Narrow(sd=0.5)")
+        cell = Cell(TwoLayerNetwork(5, 8, 0.3, prior=prior), TEACHER, 30, 20, 0, "sgld")
+        names.append(cell.fingerprint)
+        del sys.modules["prior_of_an_edit_test"]
+        sys.path.remove(str(tmp_path))
+        importlib.invalidate_caches()
+    assert names[0] != names[1]
+
+
 def test_another_version_refuses_the_cell():
     with pytest.raises(ValueError, match="is installed where the cell runs, 0 where the sweep was started"):
         Cell(NETWORK, TEACHER, 30, 20, 0, "nngp", version="0").run()
@@ -178,8 +213,8 @@ def test_another_version_refuses_the_cell():
             {"priors": [ARD(), ARD(shape=2.0)]},
             r"priors must hold .* none of them twice; got \['ard', 'ard'\]",
         ),
-        ({"schemes": ["nngp"], "priors": [ARD()]}, "it covers the isotropic prior"),
-        ({"budget": Budget(num_samples=10)}, "num_samples needs num_warmup"),
+        ({"schemes": ["nngp"], "priors": [ARD()]}, "it covers Isotropic"),
+        ({"budget": Budget(num_samples=10, effort=2)}, "effort is a factor on the default steps"),
         ({"budget": Budget(num_warmup=0, num_samples=0)}, "num_samples must be a whole number of at least 1"),
     ],
 )
@@ -242,15 +277,13 @@ def test_the_command_prints_json_and_writes_its_folder(capsys, tmp_path):
         (["--kappas", "-1"], "kappa must be a finite number greater than 0"),
         (["--priors", "flat"], "prior must be one of isotropic, ard"),
         (["--schemes", "sgdl"], "schemes must be one of"),
-        (["--seeds", "0:2", "--seed", "3"], "seed is for a sweep without seeds"),
+        (["--seeds", "0:2", "--seed", "3"], "seed does not count beside seeds"),
         (["--workers", "2", "--scheduler", "tcp://localhost:1"], "workers are processes of this machine"),
-        (["--scheduler", "nowhere"], "scheduler "),
+        (["--scheduler", "nowhere"], "scheduler must be the address of a Dask scheduler"),
     ],
 )
 def test_bad_arguments_end_in_one_sentence(capsys, monkeypatch, tmp_path, args, sentence):
-    if "nowhere" in args:  # as if distributed were not installed
-        monkeypatch.setitem(sys.modules, "distributed", None)
-        sentence += "needs the package distributed; install it with pip install 'mean-field-zoo[cluster]'"
+    monkeypatch.setattr(ENGINES, "_PATIENCE_S", 2)
     assert main(["sweep", *SMALL, *args, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -280,7 +313,11 @@ def test_the_figure_draws_every_scheme_and_prior(in_this_process):
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the processes from /proc")
@@ -310,6 +347,7 @@ def test_a_sweep_that_is_stopped_keeps_its_cells_and_leaves_no_process(tmp_path,
     while not (cells.is_dir() and list(cells.glob("[!.]*.json"))) and running.poll() is None:
         time.sleep(0.01)
     workers = children(running.pid)
+    assert len(workers) >= 2
     if kill == signal.SIGINT:  # Ctrl-C reaches all processes of the terminal
         os.killpg(running.pid, kill)
     else:
@@ -331,8 +369,8 @@ def test_a_sweep_that_is_stopped_keeps_its_cells_and_leaves_no_process(tmp_path,
 
 
 def start(folder: Path, *args) -> subprocess.Popen:
-    # The workers import this module, whose teacher they are sent.
-    environment = {**os.environ, "NPROC": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    # The workers cannot import this module: the teacher that it declares travels with the cells.
+    environment = {**os.environ, "NPROC": "1"}
     # Its notes go to a file: a pipe that nobody reads would fill up and stop it.
     with (folder / f"log-{time.monotonic_ns()}").open("w") as log:
         return subprocess.Popen(
@@ -343,13 +381,17 @@ def start(folder: Path, *args) -> subprocess.Popen:
 @contextmanager
 def cluster(folder: Path, workers: int):
     """A Dask scheduler's address, its process, and those of its workers."""
-    pytest.importorskip("distributed")
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
     processes = [start(folder, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")]
+    deadline = time.monotonic() + 60
+    while processes[0].poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=1):
+            break
+        time.sleep(0.1)
     # Without a nanny, which would start a worker anew when it is killed.
     options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder)]
     processes += [start(folder, "worker", address, *options) for _ in range(workers)]
@@ -386,8 +428,20 @@ def test_a_cluster_gives_the_same_cells_when_a_worker_is_killed(tmp_path):
     assert len(list((tmp_path / "count").iterdir())) == 2
 
 
+def test_a_prior_of_a_user_s_file_travels_to_the_workers(tmp_path):
+    (tmp_path / "prior_of_a_cluster_test.py").write_text(OWN_PRIOR)
+    with cluster(tmp_path / "dask", 1) as (address, _):
+        before = list(sys.path)
+        prior = make_prior(f"{tmp_path}/prior_of_a_cluster_test.py:Narrow(sd=0.5)")
+        sys.path[:] = before
+        options = {"num_data": [20], "seeds": [0], "priors": [prior], "schemes": ["sgld"], "retries": 0}
+        found = small_sweep(**options, scheduler=address)
+    assert found.error.item() == ""
+    same(found, small_sweep(**options, workers=0))
+
+
 def test_a_cluster_that_is_not_there_or_lost_ends_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.sweep.engines._PATIENCE_S", 2)
+    monkeypatch.setattr(ENGINES, "_PATIENCE_S", 2)
     options = {"num_data": [20], "seeds": range(40), "schemes": ["nngp"], "priors": None}
     with (
         cluster(tmp_path / "none", 0) as (address, _),
@@ -396,7 +450,7 @@ def test_a_cluster_that_is_not_there_or_lost_ends_in_one_sentence(tmp_path, monk
         small_sweep(**options, scheduler=address)
     with pytest.raises(ValueError, match=r"none answers at .*; start one with `dask scheduler`"):
         small_sweep(**options, scheduler=address)
-    monkeypatch.setattr("analysis.sweep.engines._PATIENCE_S", 30)
+    monkeypatch.setattr(ENGINES, "_PATIENCE_S", 30)
     with (
         cluster(tmp_path / "lost", 1) as (address, processes),
         pytest.raises(ValueError, match="was lost in mid-sweep"),
