@@ -25,7 +25,8 @@ from analysis.cli.options import (
 )
 from analysis.cli.output import console, show_table, write_figure, write_settings
 from analysis.cli.sweep import Seeds, rows
-from analysis.plots.learning_curve import plot_learning_curve, plot_reproduced_phase_diagram
+from analysis.plots.learning_curve import plot_learning_curve
+from analysis.plots.reproduced import plot_reproduced_phase_diagram
 from analysis.results.files import save_tree, write_atomically
 from analysis.sweep.cells import Budget
 from analysis.sweep.reproduce import cell_edges, reproduce
