@@ -30,7 +30,9 @@ def plot_sweep(grid: xr.Dataset) -> Figure:
     for row, prior in zip(rows, priors, strict=True):
         for axes, scheme in zip(row, schemes, strict=True):
             image = _panel(axes, grid.sel(prior=prior, scheme=scheme))
-            heading(axes, f"{title(str(scheme))}, {prior_look(str(prior))[2]}", fontsize=9)
+            heading(
+                axes, f"{title(str(scheme))}, {prior_look(str(prior))[2].removesuffix(' prior')}", fontsize=9
+            )
         row[0].set_ylabel("training points P")
     for axes in rows[-1]:
         axes.set_xlabel("noise κ")
