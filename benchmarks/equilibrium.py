@@ -27,7 +27,7 @@ import xarray as xr
 from numpyro.infer import NUTS
 
 from analysis.cli.output import show_table
-from analysis.diagnostics.diagnose import functions_of
+from analysis.diagnostics import functions_of
 from analysis.results.files import write_atomically
 from inference import MALA, PSGLD, SGHMC, SGLD, ParallelTempering, UnderdampedLangevin, annealed_start, sample
 from inference.starts import start_params

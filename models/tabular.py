@@ -162,13 +162,13 @@ def _is_number(field: str) -> bool:
 
 
 def _check_numeric(table: pd.DataFrame, target: str) -> None:
+    import pandas as pd
     from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
     text = [name for name in table if not is_numeric_dtype(table[name]) or is_complex_dtype(table[name])]
     if not text:
         return
     column = table[text[0]]
-    import pandas as pd
 
     bad = column[pd.to_numeric(column.astype(str), errors="coerce").isna() & column.notna()]
     row, value = (1, "nothing") if bad.empty else (table.index.get_loc(bad.index[0]) + 1, str(bad.iloc[0]))

@@ -14,7 +14,8 @@ import xarray as xr
 from analysis.cli.options import Names, Numbers, OutputOptions, Problem, Seeds, parse_numbers
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.cli.sweep import Grid, count, json_rows, rows
-from analysis.plots.learning_curve import plot_learning_curve, plot_reproduced_phase_diagram
+from analysis.plots.learning_curve import plot_learning_curve
+from analysis.plots.reproduced import plot_reproduced_phase_diagram
 from analysis.sweep.reproduce import cell_edges, reproduce
 from analysis.sweep.reproduction_table import read_reference, summary
 

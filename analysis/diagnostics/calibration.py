@@ -1,6 +1,5 @@
-"""Are the predictive intervals honest? Coverage at the test points, and LOO-PIT at the training points."""
+"""Are the predictive intervals honest? Coverage at the test points, LOO-PIT at the training points."""
 
-import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +12,8 @@ from arviz_stats.base import array_stats
 from scipy.special import ndtr, ndtri
 
 from analysis.diagnostics.check import PREDICTIONS, Check
-from models import TwoLayerNetwork
+from analysis.diagnostics.importance import NoTailError, has_seen_data
+from analysis.diagnostics.provenance import network_of
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 # Chance of a false alarm of each of the two checks (coverage: over all its levels together).
@@ -30,17 +30,18 @@ class Calibration:
     ----------
     coverage
         A row per level: ``y``, the share of test targets inside the central predictive interval of
-        y = f(x) + κ√P ξ, noise of the model included; ``expected_low``, ``expected_high``, the 99 % range of that
-        share if the result were right, the levels together; ``f``, the share of test targets inside the credible
-        interval of f(x) alone, which is a coverage only where the targets are free of noise (as a teacher's are).
+        y = f(x) + κ√P ξ, noise of the model included; ``expected_low``, ``expected_high``, the 99 %
+        range of that share if the result were right, the levels together; ``f``, the share of test
+        targets inside the credible interval of f(x) alone, which is a coverage only where the
+        targets are free of noise (as a teacher's are).
     pit
         PIT of every test target under y's predictive distribution.
     loo_pit
-        PIT of every training target under y's distribution given the other targets; None where leave-one-out
-        has no meaning (fixed points of population theories).
+        PIT of every training target under y's distribution given the other targets; None where
+        leave-one-out has no meaning (fixed points of population theories) or the draws are the same.
     loo_pit_p_value
         Of uniformity, for dependent values (POT-C).
-    noise
+    target_noise
         κ√P.
     """
 
@@ -48,21 +49,22 @@ class Calibration:
     pit: np.ndarray
     loo_pit: np.ndarray | None
     loo_pit_p_value: float | None
-    noise: float
+    target_noise: float
 
 
 def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
     """Calibration of the predictions of a result.
 
-    What is predicted is a target of the model, y = f(x) + κ√P ξ with ξ ~ Normal(0, 1), given the training data:
+    What is predicted is a target of the model, y = f(x) + κ√P ξ with ξ ~ Normal(0, 1), given the
+    training data:
 
-        PIT_μ = E_draws[ Φ((y_μ - f(x_μ))/(κ√P)) ]                          at a test point μ
-        LOO-PIT_μ = Σ_draws w_μ Φ((y_μ - f(x_μ))/(κ√P)),  w_μ ∝ 1/p(y_μ|f)    at a training point, weights by PSIS
+        PIT_μ = E_draws[ Φ((y_μ - f(x_μ))/(κ√P)) ]                         at a test point μ
+        LOO-PIT_μ = Σ_draws r_μ Φ((y_μ - f(x_μ))/(κ√P)),  r_μ ∝ 1/p(y_μ|f)   at a training point,
 
-    Test points share one posterior, so that their hits are not independent. What coverage to expect is found from
-    the posterior itself: each of several hundred draws of f takes the place of the truth, its targets are drawn
-    with noise, and the share that the intervals cover is counted. For a right posterior the observed share is one
-    more draw from that law.
+    with weights r by PSIS. Test points share one posterior, so that their hits are not independent.
+    What coverage to expect is found from the posterior itself: each of several hundred draws of f
+    takes the place of the truth, its targets are drawn with noise, and the share that the intervals
+    cover is counted. For a right posterior the observed share is one more draw from that law.
 
     Parameters
     ----------
@@ -73,12 +75,13 @@ def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
 
     Notes
     -----
-    Gelman and others, *Bayesian Data Analysis* (2013), chapter 6, for PIT and LOO-PIT; Tesso and Vehtari, *LOO-PIT
-    predictive model checking* (arXiv:2603.02928), for the test of uniformity of dependent values; Vehtari, Simpson,
-    Gelman, Yao and Gabry, *Pareto smoothed importance sampling* (2024).
+    Gelman and others, *Bayesian Data Analysis* (2013), chapter 6, for PIT and LOO-PIT; Tesso and
+    Vehtari, *LOO-PIT predictive model checking* (arXiv:2603.02928), for the test of uniformity of
+    dependent values; Vehtari, Simpson, Gelman, Yao and Gabry, *Pareto smoothed importance sampling*
+    (2024).
 
-    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's), y's intervals are
-    wider than they need be once f has been learned; that is no error of the inference.
+    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's), y's
+    intervals are wider than they need be once f has been learned; that is no error of the inference.
 
     Examples
     --------
@@ -91,116 +94,111 @@ def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
     >>> calibrate(tree).coverage.index.tolist()
     [0.5, 0.8, 0.9, 0.95]
     """
-    network, num_data = network_of(tree), tree["observed_data"].sizes["data"]
-    noise = network.kappa * num_data**0.5
-    f = _draws_first(tree["predictions"].f)
-    y_test = tree["constant_data"].y_test.to_numpy()
-    coverage = _coverage(f, y_test, noise, np.random.default_rng(seed))
-    loo_pit = loo_pit_values(tree, network, noise)
+    target_noise = network_of(tree).kappa * tree["observed_data"].sizes["data"] ** 0.5
+    f, y_test = _draws_first(tree["predictions"].f), tree["constant_data"].y_test.to_numpy()
+    coverage = _coverage(f, y_test, target_noise, np.random.default_rng(seed))
+    pit = np.mean(ndtr((y_test - f) / target_noise), axis=0)
+    loo_pit = _loo_pit(tree, target_noise) if has_seen_data(tree) else None
     p_value = None if loo_pit is None else float(array_stats.uniformity_test(loo_pit)[0])
-    return Calibration(coverage, _pit(f, y_test, noise), loo_pit, p_value, noise)
+    return Calibration(coverage, pit, loo_pit, p_value, target_noise)
 
 
-def loo_pit_values(tree: xr.DataTree, network: TwoLayerNetwork, noise: float) -> np.ndarray | None:
-    """LOO-PIT of every training target, the noise integrated exactly; None where LOO has no meaning."""
-    if "log_likelihood" not in tree.children or tree.attrs.get("population", 0):
-        return None
+def _loo_pit(tree: xr.DataTree, target_noise: float) -> np.ndarray | None:
+    """LOO-PIT of every training target, the noise integrated exactly (ArviZ's takes draws of it).
+
+    None for draws too few or too alike to be reweighted.
+    """
     log_likelihood = _draws_first(tree["log_likelihood"].y)
-    f, y = train_function(tree, network), tree["observed_data"].y.to_numpy()
     weights = np.full(log_likelihood.shape, 1 / len(log_likelihood))
     # Where f is the same in all draws (no neuron sees the point) there is nothing to reweight.
     varies = np.ptp(log_likelihood, axis=0) > 0
     # psislw takes the log likelihood and weights by its inverse.
-    weights[:, varies] = np.exp(array_stats.psislw(log_likelihood[:, varies].T, axis=-1)[0]).T
-    return np.sum(weights * ndtr((y - f) / noise), axis=0)
+    try:
+        weights[:, varies] = np.exp(array_stats.psislw(log_likelihood[:, varies].T, axis=-1)[0]).T
+    except NoTailError:
+        return None
+    residual = tree["observed_data"].y.to_numpy() - train_function(tree)
+    return np.sum(weights * ndtr(residual / target_noise), axis=0)
 
 
-def train_function(tree: xr.DataTree, network: TwoLayerNetwork) -> np.ndarray:
+def train_function(tree: xr.DataTree) -> np.ndarray:
     """f at the training inputs, (draw, data), all chains together."""
     posterior = tree["posterior"].to_dataset()
-    params = {
-        k: jnp.asarray(_draws_first(posterior[k]), jnp.float32) for k in ("w", "a", "b") if k in posterior
-    }
+    names = [name for name in ("w", "a", "b") if name in posterior]
+    params = {name: jnp.asarray(_draws_first(posterior[name]), jnp.float32) for name in names}
     x = jnp.asarray(tree["constant_data"].x.to_numpy(), jnp.float32)
-    return np.asarray(_apply(network, params, x), float)
+    return np.asarray(_apply(network_of(tree), params, x), float)
 
 
-def network_of(tree: xr.DataTree) -> TwoLayerNetwork:
-    """The network of a result, without its prior: enough for its function and its noise."""
-    settings = json.loads(tree.attrs["network"])
-    names = set(TwoLayerNetwork.__dataclass_fields__) - {"prior"}
-    return TwoLayerNetwork(**{name: value for name, value in settings.items() if name in names})
+@partial(jax.jit, static_argnums=0)
+def _apply(network, params, x):
+    return jax.lax.map(lambda one: network.apply(one, x), params, batch_size=_BATCH)
 
 
 def check_calibration(calibration: Calibration) -> list[Check]:
     """The checks on a :class:`Calibration`: intervals too narrow fail, intervals too wide are noted."""
     checks = [_check_coverage(calibration)]
-    if calibration.loo_pit is not None:
-        checks.append(_check_loo_pit(calibration))
-    return checks
+    return checks if calibration.loo_pit is None else [*checks, _check_loo_pit(calibration)]
 
 
 def _check_coverage(calibration: Calibration) -> Check:
     table = calibration.coverage
-    low, high = table["y"] < table["expected_low"], table["y"] > table["expected_high"]
-    make = partial(Check, "coverage", PREDICTIONS, figure="calibration")
-    worst = (table["y"] - table.index).abs().idxmax()
-    if low.any():
-        worst = (table["expected_low"] - table["y"]).idxmax()
-    elif high.any():
-        worst = (table["y"] - table["expected_high"]).idxmax()
+    short, over = table["expected_low"] - table["y"], table["y"] - table["expected_high"]
+    low, high = bool((short > 0).any()), bool((over > 0).any())
+    worst = (short if low else over if high else (table["y"] - table.index).abs()).idxmax()
     share = float(table["y"][worst])
+    make = partial(Check, "coverage", PREDICTIONS, value=share, limit=worst, figure="calibration")
     held = f"the {worst:.0%} intervals of y hold {share:.1%} of the test targets"
-    if low.any() and high.any():
+    if low and high:
         message = (
-            f"{held}, while others hold too many: the predictive distribution has the wrong shape, as that of f plus "
-            "Normal noise has for targets of two values that f does not tell apart"
+            f"{held}, while others hold too many: the predictive distribution has the wrong shape, as "
+            "that of f plus Normal noise has for targets of two values that f does not tell apart"
         )
-        return make(status="failed", value=share, limit=worst, message=message)
-    if low.any():
+        return make("failed", message)
+    if low:
         message = f"{held}: over-confident, the intervals are too narrow or in the wrong place"
-        return make(status="failed", value=share, limit=worst, message=message)
-    if high.any():
+        return make("failed", message)
+    if high:
         message = (
-            f"{held}: wider than they need be, since the model's noise κ√P = {calibration.noise:.2g} is more than "
-            "the targets have"
+            f"{held}: wider than they need be, since the model's noise κ√P = "
+            f"{calibration.target_noise:.2g} is more than the targets have"
         )
-        return make(status="note", value=share, limit=worst, message=message)
-    return make(status="passed", value=share, limit=worst, message=held)
+        return make("note", message)
+    return make("passed", held)
 
 
 def _check_loo_pit(calibration: Calibration) -> Check:
     p_value = calibration.loo_pit_p_value
     make = partial(Check, "LOO-PIT", PREDICTIONS, value=p_value, limit=SIGNIFICANCE, figure="calibration")
     if p_value >= SIGNIFICANCE:
-        return make(status="passed", message="left-out training targets fall where they are predicted to")
+        return make("passed", "left-out training targets fall where they are predicted to")
     spread = float(np.mean(np.abs(2 * calibration.loo_pit - 1)))  # 1/2 for uniform values
     if spread > 0.5:
         message = (
-            "left-out training targets fall too often in the tails of their predictions: over-confident, or the "
-            "residuals have heavier tails than the model's Normal"
+            "left-out training targets fall too often in the tails of their predictions: over-confident, "
+            "or the residuals have heavier tails than the model's Normal"
         )
-        return make(status="failed", message=message)
+        return make("failed", message)
     message = (
         "left-out training targets fall too often in the middle of their predictions: the model's noise "
-        f"κ√P = {calibration.noise:.2g} is more than the targets have"
+        f"κ√P = {calibration.target_noise:.2g} is more than the targets have"
     )
-    return make(status="note", message=message)
+    return make("note", message)
 
 
-def _coverage(f: np.ndarray, y: np.ndarray, noise: float, rng) -> pd.DataFrame:
-    predictive = f + noise * rng.standard_normal(f.shape)
+def _coverage(f: np.ndarray, y: np.ndarray, target_noise: float, rng) -> pd.DataFrame:
+    predictive = f + target_noise * rng.standard_normal(f.shape)
     truths = f[np.linspace(0, len(f) - 1, min(_PSEUDO_TRUTHS, len(f))).round().astype(int)]
+    # The range of several hundred pseudo-truths is widened to the wanted tails by their Normal shape.
+    reach = ndtri(1 - SIGNIFICANCE / len(LEVELS) / 2)
     rows = {}
-    alpha = SIGNIFICANCE / len(LEVELS)
     for level in LEVELS:
         tails = [(1 - level) / 2, (1 + level) / 2]
         low, high = np.quantile(predictive, tails, axis=0)
         f_low, f_high = np.quantile(f, tails, axis=0)
-        hits = ndtr((high - truths) / noise) - ndtr((low - truths) / noise)
+        hits = ndtr((high - truths) / target_noise) - ndtr((low - truths) / target_noise)
         expected = np.mean(rng.uniform(size=hits.shape) < hits, axis=1)
-        # The range of several hundred pseudo-truths is widened to the wanted tails by their Normal shape.
-        width = ndtri(1 - alpha / 2) * expected.std(ddof=1)
+        width = reach * expected.std(ddof=1) if len(expected) > 1 else 1.0
         rows[level] = {
             "y": np.mean((low <= y) & (y <= high)),
             "expected_low": max(0.0, expected.mean() - width),
@@ -208,15 +206,6 @@ def _coverage(f: np.ndarray, y: np.ndarray, noise: float, rng) -> pd.DataFrame:
             "f": np.mean((f_low <= y) & (y <= f_high)),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")
-
-
-def _pit(f: np.ndarray, y: np.ndarray, noise: float) -> np.ndarray:
-    return np.mean(ndtr((y - f) / noise), axis=0)
-
-
-@partial(jax.jit, static_argnums=0)
-def _apply(network, params, x):
-    return jax.lax.map(lambda one: network.apply(one, x), params, batch_size=_BATCH)
 
 
 def _draws_first(values: xr.DataArray) -> np.ndarray:

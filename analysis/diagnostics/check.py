@@ -1,6 +1,6 @@
 """One check of a result: what was asked, what came out, and in plain words what it means."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["passed", "note", "failed", "unchecked"]
@@ -18,11 +18,11 @@ class Check:
     name
         What was checked, such as ``"R-hat"``.
     concern
-        What a failure casts doubt on: ``"posterior"`` (the draws are not the posterior), ``"elpd"`` (the
-        leave-one-out estimate), or ``"predictions"`` (the predictive intervals).
+        What a failure casts doubt on: ``"posterior"`` (the draws are not the posterior), ``"elpd"``
+        (the leave-one-out estimate), or ``"predictions"`` (the predictive intervals).
     status
-        ``"passed"``; ``"failed"``; ``"note"``, worth knowing and no reason for doubt; or ``"unchecked"``, where
-        what the check needs was not given: the message says what that is.
+        ``"passed"``; ``"failed"``; ``"note"``, worth knowing and no reason for doubt; or
+        ``"unchecked"``, where what the check needs was not given: the message says what that is.
     message
         One sentence in plain words, with the remedy where one is needed.
     value, limit
@@ -43,7 +43,3 @@ class Check:
     def failed(self) -> bool:
         """Whether this check is a reason for doubt."""
         return self.status == "failed"
-
-    def to_dict(self) -> dict:
-        """The fields as JSON-able values."""
-        return asdict(self)

@@ -6,22 +6,21 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 from scipy.spatial.distance import cdist, pdist
+from scipy.stats import wasserstein_distance
 
-from analysis.diagnostics.diagnose import diagnose, functions_of
+from analysis.diagnostics.diagnose import diagnose
 from analysis.diagnostics.differences import mean_differences
+from analysis.diagnostics.functions import functions_of
 from analysis.results.order_parameters import is_independent
 
+# Draws of each result and test points that are used in W, MMD and TV.
+_MOST_DRAWS, _MOST_POINTS = 500, 200
 _BINS = 10
+_SPLITS = 20
 
 
-def distances(
-    trees: Mapping[str, xr.DataTree],
-    reference: str | None = None,
-    *,
-    max_draws: int = 500,
-    max_points: int = 200,
-) -> xr.Dataset:
-    """Distances of results of one problem from a reference, on f at the test points and on order parameters.
+def distances(trees: Mapping[str, xr.DataTree], reference: str | None = None) -> xr.Dataset:
+    """Distances of results of one problem from a reference, on f at the test points and on m.
 
     Parameters
     ----------
@@ -29,48 +28,50 @@ def distances(
         Results in the schema by label, of any networks with the same test data.
     reference
         Label of the reference; by default the first result of NUTS that has converged.
-    max_draws
-        Draws of each result to use in W, MMD and TV: evenly spaced, no more than its effective sample size (the
-        median over the test points), since repeated draws would only look like more data.
-    max_points
-        Test points to use, the first ones.
 
     Returns
     -------
     xarray.Dataset
-        Dimension ``scheme`` (all labels, the reference too) and ``input``. For every distance ``name`` there is a
-        ``name_floor``, what two sets of independent draws from one law, as large as these, give: below it no
-        difference can be seen.
+        Dimension ``scheme`` (all labels, the reference too) and ``input``. For every distance
+        ``name`` there is a ``name_floor``, what two sets of independent draws from one law, as large
+        as these, give: below it no difference can be seen.
 
         ``wasserstein``
-            Mean over test points of the one-dimensional Wasserstein-1 distance ∫|F - F_ref| df of f(x), in
-            units of y.
+            Mean over test points of the one-dimensional Wasserstein-1 distance ∫|F - F_ref| df of
+            f(x), in units of y.
         ``mmd2``
-            Unbiased estimate of MMD² = E k(f,f') + E k(g,g') - 2 E k(f,g) between the vectors of f at all test
-            points, k(f,g) = exp(-|f-g|²/(2h²)), h the median distance between draws of the reference. It is zero on
-            average for equal laws, and may be negative; its floor is a standard deviation.
+            Unbiased estimate of MMD² = E k(f,f') + E k(g,g') - 2 E k(f,g) between the vectors of f at
+            all test points, k(f,g) = exp(-|f-g|²/(2h²)), h the median distance between draws of the
+            reference. It is zero on average for equal laws, and may be negative; its floor is a
+            standard deviation.
         ``total_variation``
-            Total variation ½ Σ_b |p_b - p_b^ref| of f(x) sorted into ten bins between the deciles of the
-            reference at each test point, averaged over the test points: between 0 and 0.9. (The predictive means
-            are numbers, between which there is no total variation; their distance is ``mean_rms``.)
+            Total variation ½ Σ_b |p_b - p_b^ref| of f(x) sorted into ten bins between the deciles of
+            the reference at each test point, averaged over the test points: between 0 and 0.9. (The
+            predictive means are numbers, between which there is no total variation; their distance
+            is ``mean_rms``.)
         ``mean_rms``
-            Root mean square over test points of the difference of the predictive means E f(x), in units of y.
+            Root mean square over test points of the difference of the predictive means E f(x).
         ``spread``
             Median over test points of sd f(x)/sd_ref f(x): below 1 where a scheme is over-confident.
         ``order_parameter_difference``, ``second_moment_difference`` (input), each with ``_se``
-            Difference of posterior means; errors from sd/√ESS (sd/√draws for independent draws) of both.
+            Difference of posterior means, see :func:`mean_differences`.
+        ``effective_draws``
+            Draws that the first three were taken from: at most 500, evenly spaced, no more than the
+            effective sample size (the median over the test points), since repeated draws would only
+            look like more data.
 
     Raises
     ------
     ValueError
-        For an unknown reference, for results with other test data, and, without `reference`, where no result of
-        NUTS has converged.
+        For an unknown reference, for results with other test data, and, without `reference`, where
+        no result of NUTS has converged.
 
     Notes
     -----
-    Gretton, Borgwardt, Rasch, Schölkopf and Smola, *A kernel two-sample test* (2012). Floors are means (that of MMD²
-    the standard deviation) over 20 random splits of the pooled draws into two sets of the original sizes; where the
-    two laws differ, the pooled law is wider and the floor somewhat too high.
+    Gretton, Borgwardt, Rasch, Schölkopf and Smola, *A kernel two-sample test* (2012). Floors are
+    means (that of MMD² the standard deviation) over 20 random splits of the pooled draws into two
+    sets of the original sizes; where the two laws differ, the pooled law is wider and the floor
+    somewhat too high.
 
     Examples
     --------
@@ -79,61 +80,50 @@ def distances(
     >>> from inference import SGLD, sample
     >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
     >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
-    >>> run = lambda seed: sample(network, data, SGLD(step_size=0.01), jax.random.key(seed), num_samples=2000)
-    >>> trees = {str(seed): run(seed) for seed in (1, 2)}
-    >>> table = distances(trees, reference="1")
-    >>> bool(table.wasserstein.sel(scheme="2") < 0.1)
+    >>> kernel, keys = SGLD(step_size=0.01), map(jax.random.key, (1, 2))
+    >>> trees = {n: sample(network, data, kernel, key, num_samples=2000) for n, key in zip("ab", keys)}
+    >>> bool(distances(trees, reference="a").wasserstein.sel(scheme="b") < 0.1)
     True
     """
     reference = _reference(trees, reference)
     _check_test_data(trees)
-    points = slice(0, max_points)
-    f = {label: tree["predictions"].f.isel(test=points).astype(float) for label, tree in trees.items()}
-    draws = {label: _effective_draws(f[label], is_independent(trees[label]), max_draws) for label in trees}
-    centre = draws[reference]
-    bandwidth = float(np.median(pdist(centre))) or 1.0
-    rows = [
-        {**_distances(draws[label], centre, bandwidth), **_moments(trees[label], trees[reference])}
-        if label != reference
-        else {**_zero_distances(), **_moments(trees[label], trees[reference])}
-        for label in trees
-    ]
-    # Moments of f use every draw: thinning would only add noise.
-    for row, values in zip(rows, f.values(), strict=True):
-        row["spread"] = float(np.median(_sd(values) / _sd(f[reference])))
-    out = {
-        name: (
-            ("scheme", "input") if np.ndim(rows[0][name]) else "scheme",
-            np.array([row[name] for row in rows]),
-        )
-        for name in rows[0]
-    }
-    out["effective_draws"] = ("scheme", [len(draws[label]) for label in trees])
+    f = {n: t["predictions"].f.isel(test=slice(_MOST_POINTS)).astype(float) for n, t in trees.items()}
+    draws = {label: _effective_draws(f[label], is_independent(trees[label])) for label in trees}
+    bandwidth = float(np.median(pdist(draws[reference]))) or 1.0
+    centre = _sd(f[reference])
+    rows = []
+    for label, tree in trees.items():
+        row = _distances(draws[label], draws[reference], bandwidth, label == reference)
+        row |= _moments(tree, trees[reference])
+        # Moments of f use every draw: thinning would only add noise.
+        row["spread"] = float(np.median(_sd(f[label]) / centre))
+        row["effective_draws"] = len(draws[label])
+        rows.append(row)
+    dims = {name: ("scheme", "input") if np.ndim(v) else ("scheme",) for name, v in rows[0].items()}
     return xr.Dataset(
-        out, coords={"scheme": list(trees)}, attrs={"reference": reference, "bandwidth": bandwidth}
+        {name: (dim, np.array([row[name] for row in rows])) for name, dim in dims.items()},
+        coords={"scheme": list(trees)},
+        attrs={"reference": reference, "bandwidth": bandwidth},
     )
 
 
 def wasserstein(f: np.ndarray, g: np.ndarray) -> float:
-    """Mean over columns of the Wasserstein-1 distance of two samples, ∫|F⁻¹(u) - G⁻¹(u)| du, (draw, point)."""
-    if len(f) == len(g):
-        return float(np.mean(np.abs(np.sort(f, axis=0) - np.sort(g, axis=0))))
-    # Quantile functions are steps; on the union of their steps the integral is a sum.
-    edges = np.union1d(np.arange(len(f) + 1) / len(f), np.arange(len(g) + 1) / len(g))
-    middle, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    steps = [np.sort(v, axis=0)[(middle * len(v)).astype(int)] for v in (f, g)]
-    return float(np.mean(width @ np.abs(steps[0] - steps[1])))
+    """Mean over columns of the Wasserstein-1 distance of two samples, (draw, point)."""
+    return float(np.mean([wasserstein_distance(a, b) for a, b in zip(f.T, g.T, strict=True)]))
 
 
 def mmd2(f: np.ndarray, g: np.ndarray, bandwidth: float) -> float:
     """Unbiased MMD² of two samples of vectors, with the Gaussian kernel of that bandwidth."""
-    return float(_mmd2(_gaussian(np.concatenate([f, g]), bandwidth), np.arange(len(f) + len(g)), len(f)))
+    return _mmd2(_gaussian(np.concatenate([f, g]), bandwidth), np.arange(len(f) + len(g)), len(f))
 
 
 def total_variation(f: np.ndarray, g: np.ndarray) -> float:
     """Mean over columns of ½ Σ_b |p_b - q_b| with ten bins between the deciles of `g`, (draw, point)."""
     edges = np.quantile(g, np.arange(1, _BINS) / _BINS, axis=0)
-    shares = [_shares(v, edges) for v in (f, g)]
+    shares = []
+    for values in (f, g):
+        below = np.mean(values <= edges[:, None], axis=1)
+        shares.append(np.diff(below, axis=0, prepend=0.0, append=1.0))
     return float(np.mean(0.5 * np.abs(shares[0] - shares[1]).sum(axis=0)))
 
 
@@ -142,11 +132,13 @@ def mean_rms(f: np.ndarray, g: np.ndarray) -> float:
     return float(np.sqrt(np.mean((f.mean(axis=0) - g.mean(axis=0)) ** 2)))
 
 
-_SPLITS = 20
 _MEASURES = {"wasserstein": wasserstein, "total_variation": total_variation, "mean_rms": mean_rms}
 
 
-def _distances(f: np.ndarray, g: np.ndarray, bandwidth: float) -> dict[str, float]:
+def _distances(f: np.ndarray, g: np.ndarray, bandwidth: float, same: bool) -> dict[str, float]:
+    """Every distance and its floor; zeros where `f` and `g` are the `same` draws."""
+    if same:
+        return {key: 0.0 for name in (*_MEASURES, "mmd2") for key in (name, f"{name}_floor")}
     rng = np.random.default_rng(0)
     pooled, size = np.concatenate([f, g]), len(f)
     orders = [rng.permutation(len(pooled)) for _ in range(_SPLITS)]
@@ -160,11 +152,6 @@ def _distances(f: np.ndarray, g: np.ndarray, bandwidth: float) -> dict[str, floa
     return out
 
 
-def _zero_distances() -> dict[str, float]:
-    names = (*_MEASURES, "mmd2")
-    return {key: 0.0 for name in names for key in (name, f"{name}_floor")}
-
-
 def _gaussian(pooled: np.ndarray, bandwidth: float) -> np.ndarray:
     return np.exp(-cdist(pooled, pooled, "sqeuclidean") / (2 * bandwidth**2))
 
@@ -172,45 +159,35 @@ def _gaussian(pooled: np.ndarray, bandwidth: float) -> np.ndarray:
 def _mmd2(gram: np.ndarray, order: np.ndarray, size: int) -> float:
     first, second = order[:size], order[size:]
     n, m = len(first), len(second)
+    if min(n, m) < 2:
+        return float("nan")
     # Without the diagonal: a draw is not compared with itself, which makes the estimate unbiased.
     within = (gram[np.ix_(first, first)].sum() - n) / (n * (n - 1))
     within += (gram[np.ix_(second, second)].sum() - m) / (m * (m - 1))
     return float(within - 2 * gram[np.ix_(first, second)].mean())
 
 
-def _shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Share of the draws in every bin, (bin, point)."""
-    below = np.stack([np.mean(values <= edge, axis=0) for edge in edges])
-    ones = np.ones((1, values.shape[1]))
-    return np.diff(np.concatenate([0 * ones, below, ones]), axis=0)
-
-
 def _moments(tree: xr.DataTree, reference: xr.DataTree) -> dict:
-    picked = [functions_of(t)[_moment_names(t)] for t in (tree, reference)]
-    table = mean_differences(*picked, (is_independent(tree), is_independent(reference)))
+    alone = (is_independent(tree), is_independent(reference))
+    table = mean_differences(functions_of(tree), functions_of(reference), alone)
     if tree is reference:
         table["se"] = 0.0
-    inputs = [name for name in table.index if name != "order_parameter"]
+    moments = table[table.index.str.startswith("second_moment")]
+    m = table.loc["order_parameter"]
     return {
-        "order_parameter_difference": float(table["difference"]["order_parameter"]),
-        "order_parameter_difference_se": float(table["se"]["order_parameter"]),
-        "second_moment_difference": table["difference"][inputs].to_numpy(),
-        "second_moment_difference_se": table["se"][inputs].to_numpy(),
+        "order_parameter_difference": float(m["difference"]),
+        "order_parameter_difference_se": float(m["se"]),
+        "second_moment_difference": moments["difference"].to_numpy(),
+        "second_moment_difference_se": moments["se"].to_numpy(),
     }
 
 
-def _moment_names(tree: xr.DataTree) -> list[str]:
-    num_inputs = tree["order_parameters"].sizes["input"]
-    return ["order_parameter", *(f"second_moment[{j}]" for j in range(num_inputs))]
-
-
-def _effective_draws(f: xr.DataArray, independent: bool, max_draws: int) -> np.ndarray:
-    total = f.sizes["chain"] * f.sizes["draw"]
-    wanted = total
+def _effective_draws(f: xr.DataArray, independent: bool) -> np.ndarray:
+    total = wanted = f.sizes["chain"] * f.sizes["draw"]
     if not independent:
-        some = f.isel(test=slice(0, 20))
-        wanted = int(np.nanmedian(arviz_stats.ess(some.to_dataset(name="f")).f)) if some.size else total
-    wanted = min(max(4, wanted), max_draws, total)
+        ess = arviz_stats.ess(f.isel(test=slice(0, 20)).to_dataset(name="f")).f
+        wanted = int(ess.median()) if ess.notnull().any() else total
+    wanted = min(max(4, wanted), _MOST_DRAWS, total)
     flat = f.transpose("chain", "draw", "test").to_numpy().reshape(total, -1)
     return flat[np.linspace(0, total - 1, wanted).round().astype(int)]
 

@@ -10,19 +10,13 @@ from scipy.stats import rankdata
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import group
 
-SCORES = ("second_moment", "weighted")
-
 
 def input_scores(tree: xr.DataTree, score: str = "second_moment") -> xr.DataArray:
     """How strongly every draw uses every input, (chain, draw, input).
 
-    ``"second_moment"``: the mean of w_ij² over neurons. ``"weighted"``: Σ_i a_i² w_ij² / Σ_i a_i², in which
-    neurons count by their readouts, so that idle ones, whose weights are those of the prior, do not.
-
-    Raises
-    ------
-    ValueError
-        For an unknown score.
+    ``"second_moment"``: the mean of w_ij² over neurons. ``"weighted"``: Σ_i a_i² w_ij² / Σ_i a_i²,
+    in which neurons count by their readouts, so that idle ones, whose weights are those of the
+    prior, do not. Any other is a ``ValueError``.
     """
     if score == "second_moment":
         return group(tree, "order_parameters").second_moment.astype(float)
@@ -30,13 +24,11 @@ def input_scores(tree: xr.DataTree, score: str = "second_moment") -> xr.DataArra
         posterior = group(tree, "posterior")
         weight = posterior.a.astype(float) ** 2
         return xr.dot(weight, posterior.w.astype(float) ** 2, dim="neuron") / weight.sum("neuron")
-    raise ValueError(f"score must be one of {', '.join(SCORES)}; got {score!r}.")
+    raise ValueError(f"score must be one of second_moment, weighted; got {score!r}.")
 
 
-def rank_inputs(
-    tree: xr.DataTree, num_selected: int | None = None, score: str = "second_moment"
-) -> pd.DataFrame:
-    """Ranking and inclusion probability of the inputs under one result.
+def rank_inputs(tree: xr.DataTree, num_selected: int | None = None) -> pd.DataFrame:
+    """Ranking and inclusion probability of the inputs under one result, by their second moments.
 
     Parameters
     ----------
@@ -44,16 +36,14 @@ def rank_inputs(
         A result in the schema.
     num_selected
         k, how many inputs a draw selects; by default the number of relevant inputs.
-    score
-        See :func:`input_scores`.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``input``; ``score``, its posterior mean; ``rank``, 1 for the highest; ``inclusion``, the share of
-        draws in which the input is among the k highest, which sums to k; ``relevant``, where that is known; and, for
-        a prior with indicators (a spike and slab), ``posterior_inclusion``, see
-        :func:`analysis.inclusion_probabilities`.
+        Index ``input``; ``score``, the posterior mean of the weights' second moment; ``rank``, 1 for
+        the highest; ``inclusion``, the share of draws in which the input is among the k highest,
+        which sums to k; ``relevant``, where that is known; and, for a prior with indicators (a spike
+        and slab), ``posterior_inclusion``, see :func:`analysis.inclusion_probabilities`.
 
     Raises
     ------
@@ -71,9 +61,11 @@ def rank_inputs(
     >>> round(float(table.inclusion.sum()), 6)
     2.0
     """
-    scores = input_scores(tree, score)
-    relevant = _relevant(tree)
+    scores, constant = input_scores(tree), group(tree, "constant_data")
     count = scores.sizes["input"]
+    relevant = None
+    if "relevant" in constant:
+        relevant = np.isin(np.arange(count), constant.relevant)
     if num_selected is None:
         if relevant is None:
             raise ValueError(
@@ -106,9 +98,10 @@ def selection_scores(table: pd.DataFrame) -> dict[str, float]:
     Returns
     -------
     dict
-        ``auc``, the chance that a relevant input scores higher than an irrelevant one (ties count half), that is the
-        Mann-Whitney statistic over |S|(d - |S|); ``precision_at_k``, the share of relevant inputs among the k = |S|
-        highest; ``inclusion_relevant`` and ``inclusion_irrelevant``, the mean inclusion probability on and off S.
+        ``auc``, the chance that a relevant input scores higher than an irrelevant one (ties count
+        half), that is the Mann-Whitney statistic over |S|(d - |S|); ``precision_at_k``, the share of
+        relevant inputs among the k = |S| highest; ``inclusion_relevant`` and
+        ``inclusion_irrelevant``, the mean inclusion probability on and off S.
 
     Raises
     ------
@@ -118,8 +111,9 @@ def selection_scores(table: pd.DataFrame) -> dict[str, float]:
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"score": [3, 1, 2], "inclusion": [1, 0.2, 0.8], "relevant": [True, True, False]})
-    >>> selection_scores(table)["auc"], selection_scores(table)["precision_at_k"]
+    >>> columns = {"score": [3, 1, 2], "inclusion": [1, 0.2, 0.8], "relevant": [True, True, False]}
+    >>> scores = selection_scores(pd.DataFrame(columns))
+    >>> scores["auc"], scores["precision_at_k"]
     (0.5, 0.5)
     """
     if "relevant" not in table or not 0 < table["relevant"].sum() < len(table):
@@ -138,38 +132,25 @@ def selection_scores(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def feature_selection(
-    runs: Mapping[str, xr.DataTree | Sequence[xr.DataTree]], score: str = "second_moment"
-) -> pd.DataFrame:
+def feature_selection(runs: Mapping[str, xr.DataTree | Sequence[xr.DataTree]]) -> pd.DataFrame:
     """AUC, precision at k and inclusion probabilities by scheme, with error bars over seeds.
 
     Parameters
     ----------
     runs
         By scheme (any label), one result or one for each seed of the data and the scheme.
-    score
-        See :func:`input_scores`.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``scheme``; the means over seeds of the figures of :func:`selection_scores`, ``<figure>_se`` = sd over
-        seeds/√seeds (NaN for one seed), and ``num_seeds``.
+        Index ``scheme``; the means over seeds of the figures of :func:`selection_scores`,
+        ``<figure>_se`` = sd over seeds/√seeds (NaN for one seed), and ``num_seeds``.
     """
     rows = {}
     for label, trees in runs.items():
         trees = [trees] if isinstance(trees, xr.DataTree) else list(trees)
-        figures = pd.DataFrame([selection_scores(rank_inputs(tree, score=score)) for tree in trees])
-        row = {}
-        for name in figures:
-            row[name] = figures[name].mean()
-            row[f"{name}_se"] = figures[name].std(ddof=1) / np.sqrt(len(trees))
-        rows[label] = {**row, "num_seeds": len(trees)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scheme")
-
-
-def _relevant(tree: xr.DataTree) -> np.ndarray | None:
-    constant = group(tree, "constant_data")
-    if "relevant" not in constant:
-        return None
-    return np.isin(np.arange(constant.sizes["input"]), constant.relevant)
+        figures = pd.DataFrame([selection_scores(rank_inputs(tree)) for tree in trees])
+        errors = figures.sem().add_suffix("_se")
+        rows[label] = {**figures.mean(), **errors, "num_seeds": len(trees)}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("scheme")
+    return table.astype({"num_seeds": int})

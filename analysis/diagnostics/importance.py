@@ -1,39 +1,89 @@
 """Pareto k̂: is a guide close to the posterior, and is PSIS-LOO to be trusted?"""
 
+import warnings
 from functools import partial
 
+import arviz_stats
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
 from scipy.stats import norm
 
 from analysis.diagnostics.check import ELPD, POSTERIOR, Check
-from analysis.diagnostics.diagnose import PARETO_K_LIMIT
+from analysis.diagnostics.functions import stats_of
+
+# Vehtari et al. (2024).
+PARETO_K_LIMIT = 0.7
+# What arviz-stats raises where draws are too few, or their ratios too much the same, to have a tail.
+NoTailError = (ValueError, IndexError)
+
+
+def guide_pareto_k(tree: xr.DataTree) -> float | None:
+    """k̂ of a guide, the fitted shape of the tail of p(y, θ)/q(θ) over draws θ from the guide q.
+
+    None for draws that are not a guide's, and where no Pareto law fits.
+    """
+    stats = stats_of(tree)
+    if "log_q" not in stats:
+        return None
+    log_ratios = (stats["log_p"] - stats["log_q"]).to_numpy().astype(float).ravel()
+    # As for log likelihoods, whose leave-one-out ratios are 1/p(y|θ), psislw takes minus the log of
+    # the ratios.
+    try:
+        k = float(array_stats.psislw(-log_ratios)[1])
+    except NoTailError:
+        return None
+    return k if np.isfinite(k) else None
+
+
+def leave_one_out(tree: xr.DataTree):
+    """PSIS-LOO with pointwise values.
+
+    None for a result that has not seen the data, and for draws too few or too alike to have a tail.
+    """
+    if not has_seen_data(tree):
+        return None
+    with warnings.catch_warnings():
+        # A high Pareto k is reported in the result and the table instead of on standard error.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return arviz_stats.loo(tree, pointwise=True)
+        except NoTailError:
+            return None
+
+
+def has_seen_data(tree: xr.DataTree) -> bool:
+    """Whether leaving a training point out has a meaning: it has none for theories of the population."""
+    return "log_likelihood" in tree.children and not tree.attrs.get("population", 0)
 
 
 def check_guide(tree: xr.DataTree, pareto_k: float | None) -> list[Check]:
     """The checks on a guide's draws: Pareto k̂ of the importance ratios, agreement of the restarts.
 
-    k̂ is the fitted shape of the tail of p(y, θ)/q(θ) over draws θ from the guide q. Below 0.7 reweighting the draws
-    gives posterior means; above, the guide misses parts of the posterior, or is too narrow. The figure of the
-    restarts is the ELBO: where the runner-up is within its error of the best and others are far below, the bound
-    has several optima and each is an answer.
+    Below k̂ = 0.7 reweighting the draws gives posterior means; above, the guide misses parts of the
+    posterior, or is too narrow. The figure of the restarts is the ELBO: where the runner-up is
+    within its error of the best and others are far below, the bound has several optima and each is
+    an answer.
 
     Notes
     -----
     Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating variational inference* (2018).
     """
     checks = []
-    if pareto_k is not None:
-        make = partial(Check, "guide k̂", POSTERIOR, value=pareto_k, limit=PARETO_K_LIMIT, figure="pareto_k")
-        if pareto_k > PARETO_K_LIMIT:
+    if "log_q" in stats_of(tree):
+        make = partial(Check, "guide k̂", POSTERIOR, limit=PARETO_K_LIMIT, figure="pareto_k")
+        if pareto_k is None:
+            message = "Pareto k̂ of the guide cannot be judged: no Pareto law fits its importance ratios"
+            checks.append(make("failed", message))
+        elif pareto_k > PARETO_K_LIMIT:
             message = (
-                f"the guide is not close to the posterior (Pareto k̂ {pareto_k:.2f}): it is narrower than the "
-                "posterior or misses parts of it; compare with a sampler"
+                f"the guide is not close to the posterior (Pareto k̂ {pareto_k:.2f}): it is narrower than "
+                "the posterior or misses parts of it; compare with a sampler"
             )
-            checks.append(make(status="failed", message=message))
+            checks.append(make("failed", message, value=pareto_k))
         else:
             message = "importance weights would correct the guide: it covers the posterior"
-            checks.append(make(status="passed", message=message))
+            checks.append(make("passed", message, value=pareto_k))
     if "restarts" in tree.children and tree["restarts"].sizes.get("restart", 1) > 1:
         checks.append(_check_restarts(tree["restarts"].to_dataset()))
     return checks
@@ -51,24 +101,30 @@ def _check_restarts(restarts: xr.Dataset) -> Check:
     make = partial(Check, "restarts", POSTERIOR, value=float(gap[0]), figure="restarts")
     if alone:
         message = (
-            f"only one of {len(elbo)} restarts reaches the bound {elbo[best]:.1f} (next {elbo[others[0]]:.1f}); "
-            "more restarts may find a better one"
+            f"only one of {len(elbo)} restarts reaches the bound {elbo[best]:.1f} (next "
+            f"{elbo[others[0]]:.1f}); more restarts may find a better one"
         )
-        return make(status="note", message=message)
+        return make("note", message)
     reached = 1 + int((gap <= limit).sum())
-    return make(status="passed", message=f"{reached} of {len(elbo)} restarts reach the best bound")
+    return make("passed", f"{reached} of {len(elbo)} restarts reach the best bound")
 
 
 def check_loo(loo) -> Check:
-    """The check on PSIS-LOO: Pareto k̂ of every data point (Vehtari, Simpson, Gelman, Yao and Gabry 2024)."""
+    """The check on PSIS-LOO: k̂ of every data point (Vehtari, Simpson, Gelman, Yao and Gabry 2024).
+
+    `loo` is the answer of :func:`leave_one_out`, for a result that has seen the data.
+    """
+    if loo is None:
+        message = "leave-one-out cannot be judged: the draws are too few, or the same; run longer"
+        return Check("LOO k̂", ELPD, "failed", message)
     k = np.asarray(loo.pareto_k, float)
     limit = float(loo.good_k)
     bad = int((~(k <= limit)).sum())  # a tail that no Pareto law fits has no k̂, and is as bad
     make = partial(Check, "LOO k̂", ELPD, value=float(k.max()), limit=limit, figure="pareto_k")
-    if bad:
-        message = (
-            f"{bad} of {k.size} points have Pareto k̂ above {limit:.2f}: leaving one out changes the posterior too "
-            "much for reweighting; refit without them, or use K-fold cross-validation"
-        )
-        return make(status="failed", message=message)
-    return make(status="passed", message=f"leave-one-out by reweighting is safe at all {k.size} points")
+    if not bad:
+        return make("passed", f"leave-one-out by reweighting is safe at all {k.size} points")
+    message = (
+        f"{bad} of {k.size} points have Pareto k̂ above {limit:.2f}: leaving one out changes the "
+        "posterior too much for reweighting; refit without them, or use K-fold cross-validation"
+    )
+    return make("failed", message)

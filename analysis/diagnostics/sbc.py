@@ -11,15 +11,16 @@ import xarray as xr
 from arviz_stats.ecdf_utils import ecdf_pit
 from jax import random
 from numpyro.infer.mcmc import MCMCKernel
-from scipy.stats import chi2
+from scipy.stats import chisquare
 
 from analysis.diagnostics.sbc_runs import fit_all, quantities, sample_all, simulate
 from inference import MeanFieldGuide
 from inference.runs.binding import bind_kernel
 from models import TwoLayerNetwork, checks
 
-_POINTS = 2  # new points at which f is a quantity whose ranks are taken
+NUM_BINS = 16  # of the ranks, in the χ² test and in figures
 SIGNIFICANCE = 0.01
+_POINTS = 2  # new points at which f is a quantity whose ranks are taken
 _BAND_SIMULATIONS = 1000
 
 
@@ -30,7 +31,8 @@ class SimulationBasedCalibration:
     Attributes
     ----------
     ranks
-        Variable per quantity, dimension ``simulation``: how many of the L draws lie below the true value, 0 … L.
+        Variable per quantity, dimension ``simulation``: how many of the L draws lie below the true
+        value, 0 … L.
     num_draws
         L.
     settings
@@ -42,48 +44,51 @@ class SimulationBasedCalibration:
     settings: dict
 
     @property
+    def num_simulations(self) -> int:
+        """Number of simulated data sets."""
+        return self.ranks.sizes["simulation"]
+
+    @property
     def fractional_ranks(self) -> xr.Dataset:
-        """(rank + u)/(L + 1) with u uniform on (0, 1): uniform on (0, 1) exactly, for a right scheme."""
+        """(rank + u)/(L + 1), u uniform on (0, 1): uniform on (0, 1) exactly, for a right scheme."""
         rng = np.random.default_rng(0)
         return self.ranks.map(lambda rank: (rank + rng.uniform(size=rank.shape)) / (self.num_draws + 1))
 
-    def table(self, num_bins: int = 16) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """Tests of uniformity, a row per quantity.
 
         Returns
         -------
         pandas.DataFrame
-            ``chi2`` of the counts in `num_bins` bins and its ``p_value``; ``outside``, whether the ranks' empirical
-            distribution leaves its simultaneous 99 % band (Säilynoja and others 2022); ``mean`` of the fractional
-            ranks, below 1/2 where the draws are too high; ``spread``, their standard deviation times √12, above 1
-            where the draws are over-confident, below 1 where they are too broad.
+            ``chi2`` of the counts in 16 bins and its ``p_value``; ``outside``, whether the ranks'
+            empirical distribution leaves its simultaneous 99 % band (Säilynoja and others 2022);
+            ``mean`` of the fractional ranks, below 1/2 where the draws are too high; ``spread``,
+            their standard deviation times √12, above 1 where the draws are over-confident, below 1
+            where they are too broad.
         """
         rows = {}
         for name, rank in self.fractional_ranks.data_vars.items():
-            statistic, p_value = chi2_test(rank.to_numpy(), num_bins)
-            _, ecdf, low, high = self.band(name)
+            test = _uniformity(rank)
+            rng = np.random.default_rng(0)
+            _, ecdf, low, high = ecdf_pit(rank.to_numpy(), 1 - SIGNIFICANCE, _BAND_SIMULATIONS, rng=rng)
             rows[name] = {
-                "chi2": statistic,
-                "p_value": p_value,
+                "chi2": float(test.statistic),
+                "p_value": float(test.pvalue),
                 "outside": bool(((ecdf < low) | (ecdf > high)).any()),
                 "mean": float(rank.mean()),
                 "spread": float(rank.std()) * 12**0.5,
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
 
-    def band(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Points, empirical distribution of one quantity's ranks, lower and upper end of its 99 % band."""
-        values = self.fractional_ranks[name].to_numpy()
-        return ecdf_pit(values, 1 - SIGNIFICANCE, _BAND_SIMULATIONS, rng=np.random.default_rng(0))
-
     @property
     def p_values(self) -> dict[str, float]:
-        """p-value of the χ² test in 16 bins, by quantity."""
-        return {name: chi2_test(rank.to_numpy())[1] for name, rank in self.fractional_ranks.data_vars.items()}
+        """p-value of the χ² test, by quantity."""
+        ranks = self.fractional_ranks.data_vars
+        return {name: float(_uniformity(rank).pvalue) for name, rank in ranks.items()}
 
     @property
     def passed(self) -> bool:
-        """Whether every quantity's ranks are uniform: χ² at the 1 % level over all quantities together."""
+        """Whether every quantity's ranks are uniform: χ² at the 1 % level over all of them together."""
         p_values = self.p_values
         return min(p_values.values()) > SIGNIFICANCE / len(p_values)
 
@@ -92,33 +97,27 @@ class SimulationBasedCalibration:
         """The outcome in plain words."""
         p_values = self.p_values
         if self.passed:
-            return f"calibrated: {len(p_values)} quantities have uniform ranks over {self.num_simulations} data sets."
+            return (
+                f"calibrated: {len(p_values)} quantities have uniform ranks over {self.num_simulations} "
+                "data sets."
+            )
         worst = min(p_values, key=p_values.get)
-        rank, root = self.fractional_ranks[worst], self.num_simulations**0.5
-        mean, spread = float(rank.mean()), float(rank.std()) * 12**0.5
-        # Standard errors of the mean and the spread of uniform ranks: 1/√(12 n) and 0.447/√n.
-        off, wide = (mean - 0.5) * 12**0.5 * root, (spread - 1) * root / 0.447
+        row = self.table().loc[worst]
+        # In standard errors of the mean and the spread of uniform ranks: 1/√(12 n) and 0.447/√n.
+        off, wide = (row["mean"] - 0.5) * 12**0.5, (row["spread"] - 1) / 0.447
         if abs(off) > abs(wide):
             kind = "too high" if off < 0 else "too low"
         else:
             kind = "over-confident" if wide > 0 else "too broad"
         return (
-            f"not calibrated: the draws of {worst} are {kind} (mean of the ranks {mean:.2f}, spread "
-            f"{spread:.2f}, χ² p-value {p_values[worst]:.1g})."
+            f"not calibrated: the draws of {worst} are {kind} (mean of the ranks {row['mean']:.2f}, "
+            f"spread {row['spread']:.2f}, χ² p-value {p_values[worst]:.1g})."
         )
 
-    @property
-    def num_simulations(self) -> int:
-        """Number of simulated data sets."""
-        return self.ranks.sizes["simulation"]
 
-
-def chi2_test(values: np.ndarray, num_bins: int = 16) -> tuple[float, float]:
-    """χ² statistic of values in (0, 1) against uniform counts in `num_bins` bins, and its p-value."""
-    counts = np.histogram(values, num_bins, (0, 1))[0]
-    expected = len(values) / num_bins
-    statistic = float(np.sum((counts - expected) ** 2 / expected))
-    return statistic, float(chi2.sf(statistic, num_bins - 1))
+def _uniformity(values: xr.DataArray):
+    """χ² test of values in (0, 1) against uniform counts."""
+    return chisquare(np.histogram(values, NUM_BINS, (0, 1))[0])
 
 
 def simulation_based_calibration(
@@ -127,43 +126,43 @@ def simulation_based_calibration(
     key: jax.Array,
     num_simulations: int = 256,
     *,
-    x=None,
     num_data: int = 10,
     num_draws: int = 63,
     num_warmup: int = 500,
     thinning: int = 5,
     num_steps: int = 2000,
-    learning_rate: float = 0.02,
 ) -> SimulationBasedCalibration:
-    """Ranks of true quantities among a scheme's draws, over data sets drawn from the model (Talts et al. 2018).
+    """Ranks of true quantities among a scheme's draws, over data sets drawn from the model.
 
-    θ* ~ prior, y ~ p(y | θ*), θ_1 … θ_L ~ scheme(y): if the scheme draws from the posterior, then for every function
-    g(θ, y) the rank of g(θ*, y) among g(θ_l, y) is uniform on 0 … L. The functions are identified ones, since single
-    weights are exchangeable: f at two new points, the train MSE (which sees the data, and so errors that leave the
-    prior's averages alone), the mean second moment of the weights, and log ρ of the first two inputs where the
-    prior has it.
+    θ* ~ prior, y ~ p(y | θ*), θ_1 … θ_L ~ scheme(y): if the scheme draws from the posterior, then
+    for every function g(θ, y) the rank of g(θ*, y) among g(θ_l, y) is uniform on 0 … L (Talts et
+    al. 2018). The functions are identified ones, since single weights are exchangeable: f at two new
+    points, the train MSE (which sees the data, and so errors that leave the prior's averages alone),
+    the mean second moment of the weights, and log ρ of the first two inputs where the prior has it.
 
-    All data sets are run at the same time; every chain starts from a draw of the prior of its own, not from θ*.
+    All data sets are run at the same time; every chain starts from a draw of the prior of its own,
+    not from θ*.
 
     Parameters
     ----------
     network
         A small one: a few neurons and inputs.
     scheme
-        A kernel or a callable from a model to one, as for :func:`inference.sample`; or a guide, as for
-        :func:`inference.fit` (one restart a data set).
+        A kernel or a callable from a model to one, as for :func:`inference.sample`; or a guide, as
+        for :func:`inference.fit` (one restart a data set).
     key
         A ``jax.random.key``.
     num_simulations
         Data sets, at least 20.
-    x
-        Training inputs (P, d), the same for all data sets; by default `num_data` standard normal points.
+    num_data
+        Standard normal training inputs, the same for all data sets.
     num_draws
-        L; with L + 1 a multiple of the number of bins the χ² test loses nothing.
+        L; with L + 1 a multiple of 16, the number of bins, the χ² test loses nothing.
     num_warmup, thinning
-        For kernels: steps before the first and between draws. Draws that are not independent look over-confident.
-    num_steps, learning_rate
-        For guides: steps of Adam with a cosine schedule, and its initial step size.
+        For kernels: steps before the first and between draws. Draws that are not independent look
+        over-confident.
+    num_steps
+        For guides: steps of Adam with a cosine schedule.
 
     Returns
     -------
@@ -176,19 +175,19 @@ def simulation_based_calibration(
 
     Notes
     -----
-    Talts, Betancourt, Simpson, Vehtari and Gelman, *Validating Bayesian inference algorithms with simulation-based
-    calibration* (2018); Modrák and others, *Simulation-based calibration checking for Bayesian computation: the
-    choice of test quantities shapes sensitivity* (2023); bands: Säilynoja, Bürkner and Vehtari (2022).
+    Talts, Betancourt, Simpson, Vehtari and Gelman, *Validating Bayesian inference algorithms with
+    simulation-based calibration* (2018); Modrák and others, *Simulation-based calibration checking
+    for Bayesian computation: the choice of test quantities shapes sensitivity* (2023); bands:
+    Säilynoja, Bürkner and Vehtari (2022).
 
     Examples
     --------
     >>> import jax
     >>> from models import TwoLayerNetwork
     >>> from inference import SGLD
-    >>> network = TwoLayerNetwork(input_dim=2, width=2, kappa=0.3)
-    >>> result = simulation_based_calibration(
-    ...     network, SGLD(step_size=0.01), jax.random.key(0), 20, num_draws=15, num_warmup=50
-    ... )
+    >>> network, kernel = TwoLayerNetwork(input_dim=2, width=2, kappa=0.3), SGLD(step_size=0.01)
+    >>> options = {"num_draws": 15, "num_warmup": 50}
+    >>> result = simulation_based_calibration(network, kernel, jax.random.key(0), 20, **options)
     >>> list(result.ranks), int(result.ranks.train_mse.max()) <= 15
     (['f[0]', 'f[1]', 'second_moment', 'train_mse'], True)
     """
@@ -198,16 +197,13 @@ def simulation_based_calibration(
     checks.whole("num_warmup", num_warmup, 0)
     checks.whole("thinning", thinning, 1)
     checks.whole("num_steps", num_steps, 1)
-    checks.positive("learning_rate", learning_rate)
     key_x, key_truth, key_run = random.split(key, 3)
-    if x is None:
-        x = random.normal(key_x, (num_data, network.input_dim))
-    x = jnp.asarray(checks.finite_array("x", x, ndim=2), jnp.float32)
-    x_new = random.normal(random.fold_in(key_x, 1), (_POINTS, network.input_dim))
+    x = random.normal(key_x, (num_data, network.input_dim), jnp.float32)
+    x_new = random.normal(random.fold_in(key_x, 1), (_POINTS, network.input_dim), jnp.float32)
     truth, y = simulate(network, random.split(key_truth, num_simulations), x)
     if isinstance(scheme, MeanFieldGuide):
-        settings = {**scheme.settings(), "num_steps": num_steps, "learning_rate": learning_rate}
-        draws = fit_all(network, scheme, key_run, x, y, num_draws, num_steps, learning_rate)
+        settings = {**scheme.settings(), "num_steps": num_steps}
+        draws = fit_all(network, scheme, key_run, x, y, num_draws, num_steps)
     else:
         kernel = bind_kernel(scheme, network)
         settings = {"kernel": type(kernel).__name__, "num_warmup": num_warmup, "thinning": thinning}
@@ -218,5 +214,5 @@ def simulation_based_calibration(
     return SimulationBasedCalibration(
         xr.Dataset({name: ("simulation", rank) for name, rank in ranks.items()}),
         num_draws,
-        {**settings, "num_simulations": num_simulations, "num_data": len(x), "num_draws": num_draws},
+        {**settings, "num_simulations": num_simulations, "num_data": num_data, "num_draws": num_draws},
     )

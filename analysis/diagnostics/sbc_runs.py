@@ -1,7 +1,6 @@
 """Many small data sets from the model, and a scheme's draws for all of them in one program."""
 
 import copy
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +8,13 @@ import optax
 from jax import random
 from numpyro.handlers import seed, substitute, trace
 from numpyro.infer import SVI
-from numpyro.infer.util import potential_energy
 
 from inference.starts import start_params
 from inference.tracing import TRACE_LOCK
 from models import Dataset
 
 _SITES = ("w", "a", "b", "rho")
+_LEARNING_RATE = 0.02
 
 
 def simulate(network, keys, x) -> tuple[dict, jax.Array]:
@@ -25,8 +24,7 @@ def simulate(network, keys, x) -> tuple[dict, jax.Array]:
         sites = trace(seed(network, key)).get_trace(x)
         return {n: sites[n]["value"] for n in (*_SITES, "y") if n in sites}
 
-    with TRACE_LOCK:
-        values = jax.jit(jax.vmap(one))(keys)
+    values = _at_once(one)(keys)
     return values, values.pop("y")
 
 
@@ -40,7 +38,8 @@ def quantities(network, params, x, x_new, y) -> dict[str, jax.Array]:
         out["second_moment"] = jnp.mean(params["w"] ** 2, axis=(-2, -1))
         out["train_mse"] = jnp.mean((f - y[:, None]) ** 2, axis=-1)
         if "rho" in params and params["rho"].ndim == 3:
-            out |= {f"log_rho[{j}]": jnp.log(params["rho"][..., j]) for j in range(min(2, network.input_dim))}
+            for j in range(min(2, network.input_dim)):
+                out[f"log_rho[{j}]"] = jnp.log(params["rho"][..., j])
         return out
 
     return evaluate(params, y)
@@ -48,42 +47,54 @@ def quantities(network, params, x, x_new, y) -> dict[str, jax.Array]:
 
 def sample_all(network, kernel, key, x, y, num_warmup, num_draws, thinning) -> dict[str, jax.Array]:
     """Draws (simulation, draw, ...) of a chain of a bound kernel for each row of `y`."""
+    if not hasattr(kernel, "refresh"):
+        raise ValueError(
+            f"kernel {type(kernel).__name__} cannot go on with other data, since it has no refresh; use "
+            "NUTS, HMC or a kernel of this package."
+        )
     kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
     key_start, key_chains = random.split(key)
-    # This data set gives the shapes: every chain gets the energy of its own targets below.
-    data = Dataset(x, y[0], x, jnp.ones(len(x)))
+    # This data set gives the shapes: every chain is turned to its own targets below.
+    data, first = Dataset(x, y[0], x, jnp.ones(len(x))), (x, y[0])
     init_params = start_params(network, data, key_start, len(y), "prior")
-    keys, first = random.split(key_chains, len(y)), (x, y[0])
-    step, field = getattr(kernel, "step", _alone(kernel.sample)), kernel.sample_field
+    keys = random.split(key_chains, len(y))
     with TRACE_LOCK:
         states = kernel.init(keys, num_warmup, init_params, model_args=first, model_kwargs={})
         constrain = kernel.postprocess_fn(first, {})
+    step = getattr(kernel, "step", _alone(kernel.sample))
 
-        def run(state, y):
-            args = (x, y)
-            potential = partial(potential_energy, network, args, {})
-            energy, grad = jax.value_and_grad(potential)(getattr(state, field))
-            state = state._replace(potential_energy=energy, z_grad=grad)
+    def run(state, y):
+        args = (x, y)
 
-            def advance(_, state):
-                return step(state, args, {})
+        def advance(_, state):
+            return step(state, args, {})
 
-            def one_draw(state, _):
-                state = jax.lax.fori_loop(0, thinning, advance, state)
-                sites = constrain(getattr(state, field))
-                return state, {n: sites[n] for n in _SITES if n in sites}
+        def one_draw(state, _):
+            state = jax.lax.fori_loop(0, thinning, advance, state)
+            sites = constrain(getattr(state, kernel.sample_field))
+            return state, {n: sites[n] for n in _SITES if n in sites}
 
-            state = jax.lax.fori_loop(0, num_warmup, advance, state)
-            return jax.lax.scan(one_draw, state, length=num_draws)[1]
+        state = kernel.refresh(state, args, {})
+        state = jax.lax.fori_loop(0, num_warmup, advance, state)
+        return jax.lax.scan(one_draw, state, length=num_draws)[1]
 
-        program = jax.jit(jax.vmap(run)).lower(states, y).compile()
-    return program(states, y)
+    return _at_once(run)(states, y)
 
 
-def fit_all(network, guide, key, x, y, num_draws, num_steps, learning_rate) -> dict[str, jax.Array]:
+def _alone(sample):
+    """A kernel's ``sample`` for one chain, where its ``init`` was given a batch: a batch of one."""
+
+    def step(state, model_args, model_kwargs):
+        state = sample(jax.tree.map(lambda v: v[None], state), model_args, model_kwargs)
+        return jax.tree.map(lambda v: v[0], state)
+
+    return step
+
+
+def fit_all(network, guide, key, x, y, num_draws, num_steps) -> dict[str, jax.Array]:
     """Independent draws (simulation, draw, ...) from a guide fitted to each row of `y`, one restart each."""
     guide = guide.bind(network)
-    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+    optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, num_steps))
     svi = SVI(guide.model, guide, optimiser, guide.elbo(1))
 
     def run(key, y):
@@ -103,17 +114,15 @@ def fit_all(network, guide, key, x, y, num_draws, num_steps, learning_rate) -> d
 
         return jax.vmap(draw)(random.split(key_draw, num_draws))
 
-    keys = random.split(key, len(y))
-    with TRACE_LOCK:
-        program = jax.jit(jax.vmap(run)).lower(keys, y).compile()
-    return program(keys, y)
+    return _at_once(run)(random.split(key, len(y)), y)
 
 
-def _alone(sample):
-    """A kernel's ``sample`` for one chain, where its ``init`` was given a batch: the chain is a batch of one."""
+def _at_once(function):
+    """`function` for all data sets in one compiled program; models are traced by one thread at a time."""
 
-    def step(state, model_args, model_kwargs):
-        state = sample(jax.tree.map(lambda v: v[None], state), model_args, model_kwargs)
-        return jax.tree.map(lambda v: v[0], state)
+    def run(*batches):
+        with TRACE_LOCK:
+            program = jax.jit(jax.vmap(function)).lower(*batches).compile()
+        return program(*batches)
 
-    return step
+    return run

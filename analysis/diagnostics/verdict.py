@@ -1,8 +1,9 @@
 """Can I trust this, and if not, why? Every check on one result, and a verdict in plain words."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,34 +11,26 @@ import xarray as xr
 
 from analysis.diagnostics.calibration import Calibration, calibrate, check_calibration
 from analysis.diagnostics.check import ELPD, POSTERIOR, PREDICTIONS, Check
-from analysis.diagnostics.convergence import check_convergence, convergence_table
 from analysis.diagnostics.diagnose import Diagnosis, diagnose
-from analysis.diagnostics.differences import (
-    bias_order,
-    check_same_posterior,
-    check_start,
-    check_step_bias,
-    start_dependence,
-    start_dependence_within,
-    step_bias,
-    step_bias_from_check,
-)
+from analysis.diagnostics.differences import check_start, check_step_bias, start_dependence, step_bias
 from analysis.diagnostics.distances import distances
-from analysis.diagnostics.energy import check_energy
-from analysis.diagnostics.importance import check_guide, check_loo
+from analysis.diagnostics.importance import check_loo, has_seen_data
 from analysis.diagnostics.neurons import check_labels, match_neurons
+from analysis.diagnostics.provenance import bias_order, check_same_posterior
 from analysis.results.order_parameters import is_independent
 from inference.runs.step_halving import StepSizeCheck
 
-# A scheme disagrees with the reference where f at a test point is off by this much, in units of the reference's
-# posterior standard deviation (Wasserstein-1: a shift of the mean by as much, or a spread that is 30 % too small).
+# A scheme disagrees with the reference where f at a test point is off by this much, in units of the
+# reference's posterior standard deviation (Wasserstein-1: a shift of the mean by as much, or a
+# spread that is 30 % too small).
 DISTANCE_LIMIT = 0.25
-# Neurons beyond the strongest of these, and more draws, cost minutes at widths in the hundreds and show little.
+# Neurons beyond the strongest of these, and more draws, cost minutes at widths in the hundreds and
+# show little.
 _MATCHED_NEURONS, _MATCHED_DRAWS = 64, 200
 _CONCERNS = {
-    POSTERIOR: ("the draws can be taken for the posterior", "do not take the draws for the posterior"),
-    ELPD: ("elpd LOO can be trusted", "do not trust elpd LOO"),
-    PREDICTIONS: ("the predictive intervals are wide enough", "do not trust the predictive intervals"),
+    POSTERIOR: ("The draws can be taken for the posterior", "Do not take the draws for the posterior"),
+    ELPD: ("Elpd LOO can be trusted", "Do not trust elpd LOO"),
+    PREDICTIONS: ("The predictive intervals are wide enough", "Do not trust the predictive intervals"),
 }
 
 
@@ -50,16 +43,17 @@ class Verdict:
     label, scheme
         Name of the result, and its scheme.
     checks
-        Every :class:`Check`, in the order in which they are best read.
+        Every :class:`Check`, in the order in which they are best read; those of the diagnosis are
+        among them.
     tables
-        What the checks rest on and their figures show, by name: ``functions`` (convergence), ``start``,
-        ``step_size``, ``distances``; those that were asked for and apply.
+        What the checks rest on and their figures show, by name: ``functions`` (convergence),
+        ``start``, ``step_size``, ``distances``; those that were asked for and apply.
     calibration
         Coverage and PITs of the predictions.
     neurons
         The 64 strongest neurons, matched in 200 draws, see :func:`match_neurons`.
     diagnosis
-        The figures that :func:`analysis.diagnostics.diagnose` gives.
+        What the draws say by themselves, see :func:`diagnose`.
     """
 
     label: str
@@ -79,7 +73,7 @@ class Verdict:
         """The failed checks, all or those of one concern."""
         return [c for c in self.checks if c.failed and concern in (None, c.concern)]
 
-    @cached_property
+    @property
     def sentences(self) -> list[str]:
         """The verdict in plain words: one sentence a concern, then what was not checked."""
         said = []
@@ -87,9 +81,9 @@ class Verdict:
             failed = self.failures(concern)
             passed = [c for c in self.checks if c.concern == concern and c.status in ("passed", "note")]
             if failed:
-                said.append(f"{_capital(bad)}: {'; '.join(c.message for c in failed)}.")
+                said.append(f"{bad}: {'; '.join(c.message for c in failed)}.")
             elif passed:
-                said.append(f"{_capital(good)}: nothing against it in {', '.join(c.name for c in passed)}.")
+                said.append(f"{good}: nothing against it in {', '.join(c.name for c in passed)}.")
         said += [f"Note: {c.message}." for c in self.checks if c.status == "note"]
         said += [f"Not checked: {c.message}." for c in self.checks if c.status == "unchecked"]
         return said
@@ -100,7 +94,7 @@ class Verdict:
     def to_frame(self) -> pd.DataFrame:
         """One row a check."""
         columns = ["name", "concern", "status", "value", "limit", "message", "figure"]
-        return pd.DataFrame([c.to_dict() for c in self.checks], columns=columns)
+        return pd.DataFrame(list(self.checks))[columns]
 
     def to_dict(self) -> dict:
         """JSON-able values: label, scheme, trusted, verdict, checks, tables, coverage."""
@@ -110,8 +104,8 @@ class Verdict:
             "scheme": self.scheme,
             "trusted": self.trusted,
             "verdict": self.sentences,
-            "checks": [_plain(c.to_dict()) for c in self.checks],
-            "tables": {name: [_plain(r) for r in _records(table)] for name, table in tables.items()},
+            "checks": _records(self.to_frame()),
+            "tables": {name: _records(table.reset_index()) for name, table in tables.items()},
         }
 
 
@@ -127,6 +121,9 @@ def assess(
 ) -> Verdict:
     """Check a result in every way that applies to its scheme, and say in plain words whether to trust it.
 
+    The checks are those of :func:`diagnose`, which need the result alone and decide whether it has
+    converged, and with them those that take another run, and those of LOO and of the predictions.
+
     Parameters
     ----------
     tree
@@ -134,10 +131,11 @@ def assess(
     label
         Its name in the verdict; the scheme by default.
     other_start
-        A run of the same scheme from another start (``start="aligned"`` where `tree` has ``start="prior"``). A run
-        with ``start="both"`` needs none: its own chains are compared.
+        A run of the same scheme from another start (``start="aligned"`` where `tree` has
+        ``start="prior"``). A run with ``start="both"`` needs none: its own chains are compared.
     half_step
-        A run of the same kernel at half the step size, or the result of ``kernel.check_step_size(...)``.
+        A run of the same kernel at half the step size, or the result of
+        ``kernel.check_step_size(...)``.
     reference
         A result to agree with, such as a converged run of NUTS on the same problem.
     superchains
@@ -148,7 +146,8 @@ def assess(
     Returns
     -------
     Verdict
-        Its text is ``print(verdict)``. A check that needs another run, not given, is listed as not checked.
+        Its text is ``print(verdict)``. A check that needs another run, not given, is listed as not
+        checked.
 
     Raises
     ------
@@ -157,8 +156,9 @@ def assess(
 
     Notes
     -----
-    A verdict on a sampler can only be negative: chains that agree may all miss the same mode. Start dependence and
-    a reference are the remedies; :func:`simulation_based_calibration` tests a scheme on a small model.
+    A verdict on a sampler can only be negative: chains that agree may all miss the same mode. Start
+    dependence and a reference are the remedies; :func:`simulation_based_calibration` tests a scheme
+    on a small model.
 
     Examples
     --------
@@ -167,52 +167,45 @@ def assess(
     >>> from inference import SGLD, sample
     >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
     >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
-    >>> tree = sample(network, data, SGLD(step_size=1e-3), jax.random.key(1), num_warmup=10, num_samples=20)
+    >>> kernel, key = SGLD(step_size=1e-3), jax.random.key(1)
+    >>> tree = sample(network, data, kernel, key, num_warmup=10, num_samples=20)
     >>> assess(tree).trusted  # twenty steps are not enough
     False
     """
     scheme = tree.attrs.get("scheme", "unknown")
-    diagnosis = diagnose(tree)
-    tables: dict[str, pd.DataFrame] = {}
-    checks: list[Check] = []
-    if is_independent(tree):
-        tables["functions"] = diagnosis.table.rename_axis("function")
-        checks += check_guide(tree, diagnosis.pareto_k)
-    else:
-        tables["functions"] = convergence_table(tree, superchains)
-        checks += check_convergence(tree, tables["functions"])
-        checks += check_energy(tree)
-        checks.append(_start_check(tree, other_start, tables))
-        checks += _step_checks(tree, half_step, tables)
+    diagnosis = diagnose(tree, superchains)
+    checks, tables = list(diagnosis.checks), dict(diagnosis.tables)
+    if not is_independent(tree):
+        checks += _start_check(tree, other_start, tables)
+        checks += _step_check(tree, half_step, tables)
     checks.append(_reference_check(tree, reference, tables))
-    matched = match_neurons(tree, num_neurons=_MATCHED_NEURONS, max_draws=_MATCHED_DRAWS)
-    checks.append(check_labels(tree, matched))
-    if diagnosis.loo is not None:
+    neurons = match_neurons(tree, num_neurons=_MATCHED_NEURONS, max_draws=_MATCHED_DRAWS)
+    checks.append(check_labels(tree, neurons))
+    if has_seen_data(tree):
         checks.append(check_loo(diagnosis.loo))
     calibration = calibrate(tree, seed)
     checks += check_calibration(calibration)
-    return Verdict(label or scheme, scheme, tuple(checks), tables, calibration, matched, diagnosis)
+    return Verdict(label or scheme, scheme, tuple(checks), tables, calibration, neurons, diagnosis)
 
 
-def _start_check(tree, other_start, tables) -> Check:
+def _start_check(tree, other_start, tables) -> list[Check]:
     start = tree.attrs.get("start", "prior")
-    if other_start is None and start == "both":
-        tables["start"] = start_dependence_within(tree)
-        return check_start(tables["start"], ("prior start", "aligned start"))
+    if other_start is None and "start" in tables:  # the diagnosis has compared the run's own chains
+        return []
     if other_start is None:
         other = "aligned" if start == "prior" else "prior"
         message = f"start dependence: run once more with start={other!r} and pass it as other_start"
-        return Check("start", POSTERIOR, "unchecked", message)
+        return [Check("start", POSTERIOR, "unchecked", message)]
     other = other_start.attrs.get("start", "given")
     if other == start != "given":
         raise ValueError(
             f"other_start must be a run from another start than {start!r}; run it with start=...."
         )
     tables["start"] = start_dependence(tree, other_start)
-    return check_start(tables["start"], (f"{start} start", f"{other} start"))
+    return [check_start(tables["start"], (start, other))]
 
 
-def _step_checks(tree, half_step, tables) -> list[Check]:
+def _step_check(tree, half_step, tables) -> list[Check]:
     if bias_order(tree) is None:
         return []
     if half_step is None:
@@ -220,10 +213,7 @@ def _step_checks(tree, half_step, tables) -> list[Check]:
             "step-size bias: pass a run at half the step size, or kernel.check_step_size(...), as half_step"
         )
         return [Check("step size", POSTERIOR, "unchecked", message)]
-    if isinstance(half_step, StepSizeCheck):
-        tables["step_size"] = step_bias_from_check(half_step)
-    else:
-        tables["step_size"] = step_bias(tree, half_step)
+    tables["step_size"] = step_bias(tree, half_step)
     return [check_step_bias(tables["step_size"])]
 
 
@@ -231,49 +221,31 @@ def _reference_check(tree, reference, tables) -> Check:
     if reference is None:
         message = "agreement with another scheme: pass a converged run of NUTS as reference"
         return Check("reference", POSTERIOR, "unchecked", message)
-    if reference is not tree:
-        check_same_posterior(tree, reference)
-    result = distances({"this": tree, "reference": reference}, "reference")
-    table = result.drop_dims("input").to_dataframe()
+    check_same_posterior(tree, reference)
+    table = distances({"this": tree, "reference": reference}, "reference")
+    tables["distances"] = table.drop_dims("input").to_dataframe()
+    row = tables["distances"].loc["this"]
     spread = reference["predictions"].f.astype(float).std(("chain", "draw"))
-    scale = float(np.median(spread))
-    row = table.loc["this"]
     # A distance between equal laws is about its floor: only what is beyond it is evidence.
-    relative = max(0.0, float(row["wasserstein"] - row["wasserstein_floor"])) / scale
-    tables["distances"] = table.rename_axis("scheme")
+    excess = max(0.0, float(row["wasserstein"] - row["wasserstein_floor"]))
+    relative = excess / float(np.median(spread))
     name = reference.attrs.get("scheme", "reference")
-    check = Check(
-        "reference", POSTERIOR, "passed", "", value=relative, limit=DISTANCE_LIMIT, figure="distances"
-    )
+    make = partial(Check, "reference", POSTERIOR, value=relative, limit=DISTANCE_LIMIT, figure="distances")
     if relative <= DISTANCE_LIMIT:
         message = (
             f"f at the test points has the distribution that {name} gives it, within {relative:.2f} of its sd"
         )
-        return replace(check, message=message)
+        return make("passed", message)
     ratio = float(row["spread"])
     kind = "over-confident" if ratio < 0.8 else "too broad" if ratio > 1.25 else "in another place"
     message = (
-        f"f at the test points is {relative:.2f} posterior standard deviations from {name}, and {kind}: its spread "
-        f"is {ratio:.2f} of {name}'s, and m differs by {row['order_parameter_difference']:+.3f} ± "
-        f"{row['order_parameter_difference_se']:.3f}"
+        f"f at the test points is {relative:.2f} posterior standard deviations from {name}, and {kind}: "
+        f"its spread is {ratio:.2f} of {name}'s, and m differs by "
+        f"{row['order_parameter_difference']:+.3f} ± {row['order_parameter_difference_se']:.3f}"
     )
-    return replace(check, status="failed", message=message)
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return make("failed", message)
 
 
 def _records(table: pd.DataFrame) -> list[dict]:
-    return table.reset_index().to_dict(orient="records")
-
-
-def _plain(row: dict) -> dict:
-    def plain(value):
-        if isinstance(value, (np.floating, float)):
-            return float(value) if np.isfinite(value) else None
-        if isinstance(value, (np.integer, np.bool_)):
-            return value.item()
-        return value
-
-    return {name: plain(value) for name, value in row.items()}
+    """The rows, JSON-able: None for what is not finite."""
+    return json.loads(table.to_json(orient="records", double_precision=15))

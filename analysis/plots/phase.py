@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analysis.plots.style import colour, new_figure, tidy, title
+from analysis.plots.style import colour, heading, legend, new_figure, title
 from inference.fixed_points import NoiseCurve
 
 
@@ -33,22 +33,14 @@ def plot_phase_diagram(grid: xr.Dataset) -> Figure:
         for name in lines:
             _lines(axes[-1], grid.sel(theory=name), name)
         axes[-1].set(xscale="log", xlabel="noise κ", ylabel="order parameter m", ylim=(-0.02, 1.02))
-        axes[-1].legend(frameon=False, fontsize=8)
-        tidy(axes[-1])
+        legend(axes[-1])
     return figure
 
 
 def _map(axes, part: xr.Dataset, name: str):
     kappa, size = part.kappa.values, part.num_data.values
-    image = axes.pcolormesh(
-        kappa,
-        size,
-        part.order_parameter.transpose("num_data", "kappa"),
-        vmin=0,
-        vmax=1,
-        shading="nearest",
-        cmap="viridis",
-    )
+    m = part.order_parameter.transpose("num_data", "kappa")
+    image = axes.pcolormesh(kappa, size, m, vmin=0, vmax=1, shading="nearest", cmap="viridis")
     axes.plot(part.onset, size, color="white", lw=1.5)
     for fold in part.fold_kappa.transpose("fold", "num_data").values:
         axes.plot(fold, size, color="white", lw=1, ls="--")
@@ -56,9 +48,8 @@ def _map(axes, part: xr.Dataset, name: str):
     drawn = ", ".join(label for label, values in lines.items() if values.notnull().any())
     axes.set_title(drawn, loc="right", fontsize=8, color="0.4")
     axes.set(xscale="log", yscale="log", xlabel="noise κ", ylabel="training points P")
-    axes.set_xlim(kappa.min(), kappa.max())
-    axes.set_ylim(size.min(), size.max())
-    axes.set_title(title(name), loc="left", fontsize=10)
+    axes.set(xlim=(kappa.min(), kappa.max()), ylim=(size.min(), size.max()))
+    heading(axes, title(name))
     return image
 
 
@@ -95,6 +86,5 @@ def plot_noise_curves(curves: dict[str, NoiseCurve], kappas: tuple[float, float]
     axes.set(xscale="log", xlabel="noise κ", ylabel="order parameter m", ylim=(-0.02, 1.02))
     if kappas is not None:
         axes.set_xlim(*kappas)
-    axes.legend(frameon=False, fontsize=8)
-    tidy(axes)
+    legend(axes)
     return figure

@@ -6,10 +6,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analysis.plots.style import new_figure, tidy
+from analysis.plots.style import BLUE, heading, new_figure
 
 _BINS = 40
-_COLOUR = "#0072B2"
 
 
 def plot_prior_predictive(trees: xr.DataTree | Sequence[xr.DataTree]) -> Figure:
@@ -41,32 +40,30 @@ def plot_prior_predictive(trees: xr.DataTree | Sequence[xr.DataTree]) -> Figure:
             _density(axes[2], value.relevance_ratio, ratio_bins)
             axes[2].set_xscale("log")
         grid[-1][2].set_xlabel("relevance ratio E[w²: S]/E[w²: rest]")
-        grid[0][2].set_title("relevance ratio", loc="left", fontsize=10)
+        heading(grid[0][2], "relevance ratio")
     grid[-1][0].set_xlabel("position t on the line x(t) = (1 - t) x_A + t x_B")
     grid[-1][1].set_xlabel("order parameter m")
-    grid[0][0].set_title("f of 12 draws on a line", loc="left", fontsize=10)
-    grid[0][1].set_title("order parameter", loc="left", fontsize=10)
+    heading(grid[0][0], "f of 12 draws on a line")
+    heading(grid[0][1], "order parameter")
     return figure
 
 
 def _functions(axes, tree, reach: float) -> None:
     line = tree["line"].to_dataset()
-    axes.plot(line.position, line.f.transpose("position", "function"), color=_COLOUR, lw=0.8, alpha=0.7)
+    axes.plot(line.position, line.f.transpose("position", "function"), color=BLUE, lw=0.8, alpha=0.7)
     for point in (0.0, 1.0):
         axes.axvline(point, color="0.6", lw=0.8, ls=":")
     axes.set_ylim(-1.05 * reach, 1.05 * reach)
     axes.set_ylabel(tree.attrs["prior"], fontsize=8, fontweight="bold")
-    tidy(axes)
 
 
 def _density(axes, values: xr.DataArray, bins: np.ndarray) -> None:
     """The share of the draws per bin; what lies outside counts in the outermost bins."""
     values = np.clip(values.to_numpy().ravel(), bins[0], bins[-1])
     share, _ = np.histogram(values, bins)
-    axes.stairs(share / len(values), bins, fill=True, color=_COLOUR, alpha=0.5)
+    axes.stairs(share / len(values), bins, fill=True, color=BLUE, alpha=0.5)
     axes.axvline(np.median(values), color="black", lw=1, ls="--")
     axes.set_ylabel("share of draws", fontsize=8)
-    tidy(axes)
 
 
 def _bins(values: np.ndarray, space) -> np.ndarray:

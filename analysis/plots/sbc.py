@@ -6,10 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from analysis.diagnostics.sbc import SIGNIFICANCE, SimulationBasedCalibration
-from analysis.plots.style import new_figure, tidy, title
-
-_BINS = 16
+from analysis.diagnostics.sbc import NUM_BINS, SIGNIFICANCE, SimulationBasedCalibration
+from analysis.plots.style import BLUE, RED, heading, new_figure, title
 
 
 def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
@@ -19,21 +17,19 @@ def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
     a slope: biased. The p-value is that of χ²; red where it fails.
     """
     names = list(dict.fromkeys(name for result in results.values() for name in result.ranks))
-    figure, grid = new_figure(
-        len(results), len(names), 2.3 * len(names) + 0.6, 0.6 + 1.6 * len(results), sharex=True, sharey="row"
-    )
+    size = (2.3 * len(names) + 0.6, 0.6 + 1.6 * len(results))
+    figure, grid = new_figure(len(results), len(names), *size, sharex=True, sharey="row")
     for (label, result), row in zip(results.items(), grid, strict=True):
-        table, ranks = result.table(_BINS), result.fractional_ranks
-        low, high = binom.ppf([0.005, 0.995], result.num_simulations, 1 / _BINS)
+        table, ranks = result.table(), result.fractional_ranks
+        low, high = binom.ppf([0.005, 0.995], result.num_simulations, 1 / NUM_BINS)
         for axes, name in zip(row, names, strict=True):
-            tidy(axes)
             if name not in ranks:
                 axes.set_axis_off()
                 continue
             failed = table["p_value"][name] < SIGNIFICANCE / len(table)
             axes.axhspan(low, high, color="0.9", zorder=0)
-            axes.hist(ranks[name], np.linspace(0, 1, _BINS + 1), color="#D55E00" if failed else "#0072B2")
-            axes.set_title(f"{name}   p = {table['p_value'][name]:.2g}", fontsize=8, loc="left")
+            axes.hist(ranks[name], np.linspace(0, 1, NUM_BINS + 1), color=RED if failed else BLUE)
+            heading(axes, f"{name}   p = {table['p_value'][name]:.2g}", fontsize=8)
             axes.set_xticks([0, 0.5, 1])
         row[0].set_ylabel(title(label), fontsize=9)
     for axes in grid[-1]:

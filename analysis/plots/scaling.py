@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from analysis.plots.style import colour, new_figure, tidy, title
+from analysis.plots.style import colour, legend, new_figure, title
 from analysis.theory.critical_noise import ScalingExponent
 
 
@@ -29,6 +29,5 @@ def plot_critical_noise(scalings: dict[str, ScalingExponent], varied: str) -> Fi
     axes.set_xticks(sorted({v for s in scalings.values() for v in s.values}))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend(frameon=False, fontsize=8)
-    tidy(axes)
+    legend(axes)
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analysis.plots.style import new_figure, title
+from analysis.plots.style import RED, heading, new_figure, prior_look, title
 
 # Above this many cells a panel shows colours alone, and about this many of its ticks.
 _MOST_NUMBERS = 60
@@ -25,28 +25,19 @@ def plot_sweep(grid: xr.Dataset) -> Figure:
     priors, schemes = grid.prior.values, grid.scheme.values
     width = max(2.6, 0.55 * min(grid.sizes["kappa"], 10))
     height = max(1.8, 0.4 * min(grid.sizes["num_data"], 10))
-    figure, rows = new_figure(
-        len(priors),
-        len(schemes),
-        1.4 + width * len(schemes),
-        0.6 + height * len(priors),
-        sharex=True,
-        sharey=True,
-    )
+    size = (1.4 + width * len(schemes), 0.6 + height * len(priors))
+    figure, rows = new_figure(len(priors), len(schemes), *size, sharex=True, sharey=True)
     for row, prior in zip(rows, priors, strict=True):
         for axes, scheme in zip(row, schemes, strict=True):
             image = _panel(axes, grid.sel(prior=prior, scheme=scheme))
-            axes.set_title(
-                f"{title(str(scheme))}, {_PRIORS.get(str(prior), str(prior))}", loc="left", fontsize=9
+            heading(
+                axes, f"{title(str(scheme))}, {prior_look(str(prior))[2].removesuffix(' prior')}", fontsize=9
             )
         row[0].set_ylabel("training points P")
     for axes in rows[-1]:
         axes.set_xlabel("noise κ")
     figure.colorbar(image, ax=[axes for row in rows for axes in row], label="order parameter m")
     return figure
-
-
-_PRIORS = {"ard": "ARD"}
 
 
 def _panel(axes, part: xr.Dataset):
@@ -62,7 +53,7 @@ def _panel(axes, part: xr.Dataset):
             shade = "white" if value < 0.6 else "black"
             axes.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
         if failed[i, j]:
-            axes.plot([j + 0.9], [i + 0.85], "x", color="#D55E00", ms=5, mew=1.5)
+            axes.plot([j + 0.9], [i + 0.85], "x", color=RED, ms=5, mew=1.5)
     _ticks(axes.xaxis, part.kappa.values, "{:.2g}")
     _ticks(axes.yaxis, part.num_data.values, "{:d}")
     return image

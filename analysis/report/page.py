@@ -10,8 +10,7 @@ from pathlib import Path
 import jinja2
 import xarray as xr
 
-from analysis.diagnostics import Verdict, assess_all, selection_by_scheme
-from analysis.diagnostics.differences import same_posterior
+from analysis.diagnostics import Verdict, assess_all, same_posterior, selection_by_scheme
 from analysis.report.sections import (
     QUESTIONS,
     comparison_section,

@@ -265,7 +265,6 @@ def summarise(tree: xr.DataTree, point) -> SchemeResult:
             "test_mse_mean": exact["test_mse_mean"],
             "relevance_ratio": exact["relevance_ratio"],
             "gradient_evaluations": 0,
-            "converged": exact["converged"],
         }
     return SchemeResult(tree, point, diagnosis, {name: _json_number(value) for name, value in row.items()})
 

@@ -132,7 +132,7 @@ def _fixed_point(name, network, data, key, progress):
         wall_time_s=time.perf_counter() - began,
         gradient_evaluations=0,
         independent_draws=True,
-        extra_attributes={"population": int(population)},
+        extra_attributes={"population": int(population), "converged": int(point.converged)},
     )
     progress(1, 1, "")
     return tree, point

@@ -209,6 +209,14 @@ class ParallelTempering(MCMCKernel):
         step = partial(self._step_one, model_args=model_args, model_kwargs=model_kwargs or {})
         return step(state) if is_prng_key(state.rng_key) else jax.vmap(step)(state)
 
+    def refresh(self, state, model_args, model_kwargs):
+        """U and ∇U of all replicas at their current z, where the data have changed."""
+        refresh = partial(self._refresh, model_args=model_args, model_kwargs=model_kwargs or {})
+        single = is_prng_key(state.rng_key)
+        replicas = (refresh if single else jax.vmap(refresh))(state.replicas)
+        first = replicas.potential_energy[..., 0]
+        return state._replace(replicas=replicas, potential_energy=first)
+
     def postprocess_fn(self, model_args, model_kwargs):
         return self._replicas.postprocess_fn((1.0, *model_args), model_kwargs)
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from analysis import plots, save_tree
 from analysis.cli import main
-from analysis.diagnostics.panel import assess_all, distances_by_problem, selection_by_scheme
+from analysis.diagnostics.peers import assess_all, distances_by_problem, selection_by_scheme
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import pytest
 import synthetic_trees as synthetic
 from numpyro.infer import NUTS
 
+from analysis import plots
 from analysis.diagnostics import assess
+from analysis.schemes.compare import summarise
 from inference import SGLD, sample
 from inference.runs.step_halving import StepSizeCheck
 
@@ -218,6 +220,75 @@ def test_permuted_neurons_are_named_and_harm_nothing(good):
     assert "R-hat of a single readout" in message(verdict, "labels")
     assert verdict.trusted == kept.trusted
     assert "R-hat" not in failed(verdict)
+
+
+def test_the_table_and_the_verdict_say_the_same(good):
+    """NUTS with divergent trajectories, a stuck sampler, a bad guide, an unsolved theory: one set of rules."""
+    data, params, tree, _ = good
+    diverging = tree.copy()
+    diverging["sample_stats"] = tree["sample_stats"].to_dataset().copy(deep=True)
+    diverging["sample_stats"].diverging[0, :15] = True
+    stuck = {name: np.repeat(value[:, ::30], 30, axis=1) for name, value in params.items()}
+    unsolved = synthetic.tree_of(data, params, "mean-field", independent=True)
+    unsolved.attrs["converged"] = 0
+    for bad, why in (
+        (diverging, "15 of 1200 trajectories diverged"),
+        (synthetic.tree_of(data, stuck), "effective draws"),
+        (guide_tree(data, params, 9 * np.random.default_rng(0).normal(size=(4, 300))), "Pareto k̂"),
+        (guide_tree(data, params, synthetic.log_joint(data, params)), "cannot be judged"),
+        (unsolved, "has not converged"),
+    ):
+        result, verdict = summarise(bad, None), assess(bad)
+        assert result.row["converged"] is False
+        assert not verdict.trusted
+        assert why in str(verdict)
+        assert any(why in message for message in result.diagnosis.messages)
+        assert {c.message for c in result.diagnosis.checks if c.failed} <= {
+            c.message for c in verdict.failures()
+        }
+    assert summarise(tree, None).row["converged"] is assess(tree).trusted is True
+
+
+@pytest.mark.parametrize(
+    ("chains", "draws", "said"),
+    [
+        (1, 100, "a single chain has none to agree with"),
+        (1, 1, "chains of 1 draws are too short"),
+        (4, 1, "chains of 1 draws are too short"),
+        (4, 3, "chains of 3 draws are too short"),
+        (2, 20, "effective draws"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(good, chains, draws, said):
+    data, params, _, reference = good
+    few = {name: value[:chains, :draws] for name, value in params.items()}
+    stats = synthetic.nuts_stats(np.random.default_rng(0), data, few)
+    for start in ("prior", "both"):
+        short = synthetic.tree_of(data, few, stats=stats, start=start)
+        verdict = assess(short, reference=reference, other_start=second_run(data, 1))
+        assert not verdict.trusted
+        assert said in str(verdict)
+        json.dumps(verdict.to_dict(), allow_nan=False)
+    assert not assess(as_sgld(short), half_step=as_sgld(short)).trusted
+    figures = [*plots.plot_verdicts({"short": short}, {"short": verdict}, []).values()]
+    for figure in [*figures, plots.plot_function_traces(short)]:
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_chains_that_never_move(good, apart):
+    data, params, _, reference = good
+    first = slice(None) if apart else slice(0, 1)
+    still = {
+        name: np.broadcast_to(value[first, :1], (4, 50, *value.shape[2:])) for name, value in params.items()
+    }
+    tree = synthetic.tree_of(data, still)
+    verdict = assess(tree, reference=reference)
+    assert "no chain has moved" in message(verdict, "R-hat")
+    assert "no chain has moved" in message(verdict, "ESS bulk")
+    assert summarise(tree, None).row["r_hat_max"] is None
+    plots.plot_convergence([verdict]).canvas.draw()
+    plots.plot_function_traces(tree).canvas.draw()
 
 
 def test_a_funnel(good):

@@ -14,7 +14,8 @@ import xarray as xr
 
 from analysis import load_tree
 from analysis.cli import main
-from analysis.plots.learning_curve import plot_learning_curve, plot_reproduced_phase_diagram
+from analysis.plots.learning_curve import plot_learning_curve
+from analysis.plots.reproduced import plot_reproduced_phase_diagram
 from analysis.results.order_parameters import start_difference
 from analysis.schemes.kernels import KERNELS, Budget
 from analysis.schemes.registry import SAMPLERS, SCHEMES, run_sampler

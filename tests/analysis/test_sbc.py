@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from analysis.diagnostics import SimulationBasedCalibration, simulation_based_calibration
 from analysis.diagnostics.sbc_runs import quantities, sample_all, simulate
-from inference import SGLD, MeanFieldGuide
+from inference import MALA, SGLD, MeanFieldGuide, ParallelTempering
 from models import ARD, TwoLayerNetwork
 
 SMALL = TwoLayerNetwork(input_dim=2, width=3, kappa=0.15)
@@ -100,3 +100,21 @@ def test_sgld_is_calibrated_at_a_small_step_and_not_at_a_large_one():
 def test_the_mean_field_guide_is_over_confident():
     result = simulation_based_calibration(SMALL, MeanFieldGuide(), jax.random.key(1), LONG, num_steps=1500)
     assert not result.passed
+
+
+def test_replicas_of_each_chain_see_its_own_targets():
+    """Opposite targets again, for chains that exchange places over κ."""
+    network = TwoLayerNetwork(input_dim=1, width=4, kappa=0.1)
+    x = np.ones((5, 1), np.float32)
+    y = np.array([[1.0] * 5, [-1.0] * 5], np.float32)
+    kernel = ParallelTempering(SGLD(step_size=5e-3), kappas=[0.1, 0.2], steps_per_swap=2).bind(network)
+    draws = sample_all(network, kernel, jax.random.key(0), x, y, 250, 50, 5)
+    values = quantities(network, draws, x, x[:1], y)
+    np.testing.assert_allclose(np.asarray(values["f[0]"]).mean(axis=1), [1, -1], atol=0.15)
+
+
+@pytest.mark.slow
+def test_parallel_tempering_is_calibrated():
+    kernel = ParallelTempering(MALA(step_size=0.02), kappas=[0.15, 0.3], steps_per_swap=5)
+    result = simulation_based_calibration(SMALL, kernel, jax.random.key(1), LONG, num_warmup=200, thinning=10)
+    assert result.passed, result.message

@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 
 from analysis.diagnostics.feature_selection import rank_inputs
 from analysis.diagnostics.verdict import Verdict
-from analysis.plots.calibration import plot_calibration, plot_pareto_k, plot_restarts
-from analysis.plots.convergence import plot_convergence, plot_differences, plot_energy
+from analysis.plots.calibration import plot_calibration
+from analysis.plots.convergence import plot_convergence, plot_differences
 from analysis.plots.distances import plot_distances
-from analysis.plots.feature_selection import plot_feature_selection
+from analysis.plots.importance import plot_pareto_k, plot_restarts
+from analysis.plots.inputs import plot_feature_selection
 from analysis.plots.neurons import plot_neurons
+from analysis.plots.traces import has_energies, plot_energy
 
 
 def plot_verdicts(
@@ -45,8 +47,7 @@ def plot_together(
     for table in tables:
         drawn[f"distances-{_plain(table.attrs['reference'])}"] = plot_distances(table)
     known = [label for label, tree in trees.items() if "relevant" in tree["constant_data"]]
-    widths = {trees[label]["constant_data"].sizes["input"] for label in known}
-    if len(widths) == 1:
+    if len({trees[label]["constant_data"].sizes["input"] for label in known}) == 1:
         drawn["feature_selection"] = plot_feature_selection({n: rank_inputs(trees[n]) for n in known})
     return drawn
 
@@ -56,7 +57,7 @@ def plot_verdict(tree: xr.DataTree, verdict: Verdict) -> dict[str, Figure]:
     drawn = {"neurons": plot_neurons(verdict)}
     if {"start", "step_size"} & set(verdict.tables):
         drawn["differences"] = plot_differences(verdict)
-    if "sample_stats" in tree.children and "energy" in tree["sample_stats"]:
+    if has_energies(tree):
         drawn["energy"] = plot_energy(tree, verdict.label)
     if "restarts" in tree.children:
         drawn["restarts"] = plot_restarts(tree, verdict.label)

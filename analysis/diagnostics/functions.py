@@ -1,0 +1,65 @@
+"""Functions of a draw that do not depend on the labels of the neurons; all diagnostics are of them.
+
+Weights are exchangeable between neurons and flip sign together, so that R-hat, ESS and means of
+single weights say nothing.
+"""
+
+import arviz_stats
+import numpy as np
+import xarray as xr
+
+from analysis.results.order_parameters import group
+
+_TEST_POINTS = 10
+_LARGEST_NEURONS = 5
+
+
+def functions_of(tree: xr.DataTree) -> xr.Dataset:
+    """The label-free functions of every draw, one scalar variable (chain, draw) each.
+
+    They are the order parameter m, train and test MSE, f at ten test points, the second moment of
+    every input's weights, the largest neuron norms, the log density, and log ρ_j where the prior
+    has precisions.
+    """
+    values = group(tree, "order_parameters").astype(float)
+    picked = {name: values[name] for name in ("order_parameter", "train_mse", "test_mse")}
+    picked |= _components("f", group(tree, "predictions").f, "test", _TEST_POINTS)
+    picked |= _components("second_moment", values.second_moment, "input")
+    picked |= _components("neuron_norm", values.neuron_norm, "neuron_rank", _LARGEST_NEURONS)
+    if (density := log_density_of(tree)) is not None:
+        picked["log_density"] = density
+    if "rho" in tree["posterior"]:
+        log_rho = np.log(tree["posterior"].rho.astype(float))
+        if "neuron" in log_rho.dims:  # a precision for every weight: neurons have no order
+            log_rho = log_rho.mean("neuron")
+        picked |= _components("log_rho", log_rho, "input")
+    return xr.Dataset(picked)
+
+
+def stats_of(tree: xr.DataTree) -> xr.Dataset:
+    """The statistics that came with the draws; empty where none did."""
+    return group(tree, "sample_stats") if "sample_stats" in tree.children else xr.Dataset()
+
+
+def log_density_of(tree: xr.DataTree) -> xr.DataArray | None:
+    """log p(y, θ) of every draw up to a constant, where the scheme kept it."""
+    stats = stats_of(tree)
+    return next((stats[name].astype(float) for name in ("log_p", "lp") if name in stats), None)
+
+
+def standard_errors(functions: xr.Dataset, independent: bool) -> xr.Dataset:
+    """Monte-Carlo errors of the means: sd/√ESS of Markov chains, sd/√draws of independent draws."""
+    if independent:
+        return functions.std(ddof=1) / np.sqrt(functions.sizes["chain"] * functions.sizes["draw"])
+    return arviz_stats.mcse(functions)
+
+
+def by_name(dataset: xr.Dataset) -> dict[str, float]:
+    """The numbers in a dataset of scalars."""
+    return {name: float(value) for name, value in dataset.data_vars.items()}
+
+
+def _components(name: str, values: xr.DataArray, dim: str, most: int | None = None) -> dict:
+    """``name[0]``, ``name[1]``, …, the first `most` components of `values` along `dim`."""
+    count = min(values.sizes[dim], most or values.sizes[dim])
+    return {f"{name}[{j}]": values.isel({dim: j}, drop=True).astype(float) for j in range(count)}
