@@ -25,6 +25,7 @@ from models import ARD, SingleIndex, SparseParity, TwoLayerNetwork
 
 _DATA = Path(__file__).parent / "data"
 _ORACLES, _TABLE = _DATA / "accuracy_oracles.csv", _DATA / "accuracy.csv"
+_FLOOR = 2e-6
 _GOAL_M, _GOAL_SHARE, _GOAL_SECONDS, _LIMIT_SECONDS = 1e-3, 0.95, 20.0, 300
 _THEORIES = {
     "nngp": NNGP,
@@ -102,16 +103,16 @@ class Case:
         return oracles.answer(theories[self.theory.removesuffix("-ard")](*self.arguments), self.start, size)
 
     def solve(self) -> dict:
-        """The theory's answer: m, its error, seconds, or why there is none."""
+        """The theory's answer: m, its error, CPU seconds, or why there is none."""
         network, teacher, num_data = self.arguments
         theory = _THEORIES[self.theory]()
         options = {} if self.theory == "nngp" else {"start": self.start}
-        began = time.perf_counter()
+        began = time.process_time()  # of this process, so that other load does not count
         try:
             point = theory.solve(network, teacher, num_data=num_data, **options)
         except ValueError as reason:
             return {"reason": str(reason)}
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         reason = "" if point.converged else "not converged"
         return {"m": point.order_parameter, "error": point.error, "seconds": seconds, "reason": reason}
 
@@ -155,7 +156,6 @@ CASES = [
     Case("mf-ard", 10, 2, 64, 0.1, bias=1.0, start="aligned"),
     Case("mf-ard", 10, 4, 64, 0.02, bias=0.3, start="aligned"),
     Case("mf-ard", 10, 2, 64, 0.2, p=2, start="aligned"),
-    Case("mf-ard", 18, 2, 1024, 0.1, bias=1.0, p=4, shape=0.1, start="aligned"),
     # Adaptive kernel.
     *(Case("ak", 35, 4, 512, 0.005, num_data=size) for size in (0, 1000, 10000)),
     *(Case("ak", 16, 2, 64, kappa, num_data=300) for kappa in (0.1, 0.07, 0.05)),
@@ -170,6 +170,8 @@ CASES = [
     Case("nngp", 16, 2, 64, 0.05, num_data=300), Case("nngp", 35, 4, 512, 0.005, num_data=10000),
     Case("nngp", 8, 3, 64, 0.03, "erf"), Case("nngp", 8, 2, 32, 0.06, "tanh", 0.5, num_data=100),
     Case("nngp", 6, 2, 64, 0.1, p=2, num_data=120), Case("nngp", 8, 2, 64, 0.1, "erf", 1.0, p=3),
+    # The paper's, the slowest for the oracle.
+    Case("mf-ard", 18, 2, 1024, 0.1, bias=1.0, p=4, shape=0.1, start="aligned"),
 ]  # fmt: skip
 
 
@@ -222,7 +224,8 @@ class Accuracy:
         except subprocess.TimeoutExpired:
             found = {"reason": f"not solved in {_LIMIT_SECONDS} s"}
         m, error = found.get("m", np.nan), found.get("error", np.nan)
-        gap, combined = abs(m - truth["oracle m"]), np.hypot(error, truth["se"]) + 1e-9
+        # All randomisations share the mixture: what it represents badly is not in their scatter.
+        gap, combined = abs(m - truth["oracle m"]), np.hypot(error, max(truth["se"], _FLOOR))
         return case.cell | {
             "m": m, "error": error, "oracle m": truth["oracle m"], "se": truth["se"], "in errors": gap / combined,
             "|Δm|": gap, "seconds": found.get("seconds", np.nan), "reason": found["reason"],

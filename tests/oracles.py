@@ -23,7 +23,7 @@ Modes.  φ(u + s g) = Σ_n μ_n(u, s) He_n(g)/√(n!).
   The mean prediction ⟨f⟩ lies in the block of the target, l = 0, and is not a multiple of y.
 
 Averages.  Nodes are scrambled Sobol points of a mixture: the prior at several scales, a broad component in the
-logs, a component at the maximum of the density (found by L-BFGS, with its Hessian), and Student components fitted
+logs, components at maxima of the density times its contribution to m (L-BFGS), and Student components fitted
 to the density and to the density times its contribution to m, twice (population Monte Carlo). Every node has the
 weight prior/mixture. A fixed point is solved on each of `RANDOMISATIONS` independent scramblings by itself: their
 mean is the result and their scatter the standard error, with all propagation through the equations in it.
@@ -400,10 +400,11 @@ class Theory:
         total = logsumexp(log)
         return np.exp(log - total), total
 
-    def log_density(self, state, y):
-        """Log density in y, for its maximum."""
+    def log_signal(self, state, y):
+        """Log of the density in y times the contribution to m."""
         a, power, squares = self.problem.features(y)
-        return _log_prior(self.problem, y) - 0.5 * squares @ state.rho + self.gain(state, a, power)
+        log = np.log(self.signal(state, a, power) + 1e-300)
+        return log + _log_prior(self.problem, y) - 0.5 * squares @ state.rho + self.gain(state, a, power)
 
     def second_moments(self, state, cloud):
         """E_p[|w_g|²] ρ_g/n_g, with the prior's exact moments as control variate."""
@@ -444,7 +445,8 @@ class MeanFieldOracle(Theory):
     """
 
     def __init__(self, network, teacher, num_data=None):
-        super().__init__(Problem(network, teacher, None, order=6, extra=6, target_only=True))
+        order = 4 if isinstance(network.prior, ARD) else 6
+        super().__init__(Problem(network, teacher, None, order=order, extra=order, target_only=True))
         self.unit = np.zeros(len(self.problem.modes))
         self.unit[self.problem.target] = 1.0
         self.scale = network.width ** (2 * network.gamma)
@@ -460,9 +462,9 @@ class MeanFieldOracle(Theory):
         alpha = self._alpha(power)
         return 0.25 * self.drive * (a @ state.e) ** 2 / alpha - 0.5 * np.log(alpha)
 
-    def signal(self, state, cloud):
+    def signal(self, state, a, power):
         """What a node adds to m, but for constants."""
-        return (cloud.a @ state.e) ** 2 / self._alpha(cloud.power)
+        return (a @ state.e) ** 2 / self._alpha(power)
 
     def m(self, state):
         return 1 - state.e[self.problem.target]
@@ -595,8 +597,8 @@ class AdaptiveKernelOracle(Theory):
         b = self.problem.amplitude * (a @ state.drive)
         return -0.5 * np.log1p(self.c * g) + 0.5 * self.c * b**2 / (1 + self.c * g)
 
-    def signal(self, state, cloud):
-        return cloud.a[:, self.problem.target] ** 2
+    def signal(self, state, a, power):
+        return a[:, self.problem.target] ** 2
 
     def m(self, state):
         resolvent = np.linalg.inv(state.ridge * np.eye(len(self.unit)) + state.kernel)
@@ -764,7 +766,7 @@ def _broad(problem, shift):
     relevant = np.array([g == 0 and (problem.parity or n == 1) for n, g in problem.blocks])
     extra = int(problem.network.bias)
     mean = np.append(np.log(np.sqrt(sizes / problem.precision)) + shift * relevant, np.zeros(extra))
-    covariance = np.diag(np.append(np.where(relevant, 0.35, 0.4) ** 2, np.full(extra, 1.3**2)))
+    covariance = np.diag(np.append(np.where(relevant, 0.35, 0.4) ** 2, np.full(extra, 2.5**2)))
     flag = np.append(relevant, np.zeros(extra)).astype(float)
     return Student(mean, np.linalg.cholesky(covariance + np.outer(flag, flag)))
 
@@ -796,15 +798,17 @@ def _fits(y, weights, count, rng):
 
 
 def _at_maximum(theory, state, y):
-    """Student component at the maximum of log p near y, with the inverse Hessian as its covariance."""
+    """Student component at the maximum near y of p times the contribution to m, with its inverse Hessian."""
     n, h = len(y), 1e-4
 
     def value_and_gradient(x):
         points = x + h * np.concatenate([np.zeros((1, n)), np.eye(n), -np.eye(n)])
-        v = theory.log_density(state, points)
+        v = theory.log_signal(state, points)
         return -v[0], -(v[1 : n + 1] - v[n + 1 :]) / (2 * h)
 
-    found = minimize(value_and_gradient, y, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    near = [(x - 6, x + 6) for x in y]
+    settings = {"jac": True, "method": "L-BFGS-B", "bounds": near, "options": {"maxiter": 60}}
+    found = minimize(value_and_gradient, y, **settings)
     hessian = np.empty((n, n))
     for i in range(n):
         step = 1e-3 * np.eye(n)[i]
@@ -818,12 +822,16 @@ def _components(problem, state, size, fitted=()):
     """The mixture: priors of several scales, the broad component, and what has been fitted."""
     sizes = np.array([float(n) for n, _ in problem.blocks])
     groups = np.array([g for _, g in problem.blocks])
-    bias = [1.0] * int(problem.network.bias)
 
-    def prior(rho, factor=1.0):
+    def prior(rho, factor=1.0, spread=1.0):
+        bias = [spread] * int(problem.network.bias)
         return PriorLike(sizes, np.append(factor / np.sqrt(np.asarray(rho)[groups]), bias))
 
-    out = [(prior(state.rho), size), (prior(state.rho, 0.6), size - 3), (prior(state.rho, 1.6), size - 3)]
+    out = [
+        (prior(state.rho), size),
+        (prior(state.rho, 0.6), size - 3),
+        (prior(state.rho, 1.6, 2.5), size - 3),
+    ]
     if fitted:
         out.append((_broad(problem, 0.5), size - 3))
         out += [(component, size - 2) for component in fitted]
@@ -835,10 +843,17 @@ def _components(problem, state, size, fitted=()):
 def _adapted(theory, state, cloud, rng):
     """Components fitted to the density of a state, and to what it contributes to m."""
     p, _ = theory.weights(state, cloud)
-    signal, fitted = p * theory.signal(state, cloud), []
+    signal, fitted = p * theory.signal(state, cloud.a, cloud.power), []
     if signal.sum() > 0:
         signal /= signal.sum()
-        fitted += [_at_maximum(theory, state, cloud.y[np.argmax(signal)])]
+        best = cloud.y[np.argmax(signal)]
+        starts = [best]
+        if theory.problem.network.bias:  # aligned neurons may have biases far out in the prior's tails
+            starts += [np.append(best[:-1], b) for b in (-4.0, 4.0)]
+        for begin in starts:
+            found = _at_maximum(theory, state, begin)
+            if all(np.abs(found.mean - other.mean).max() > 0.3 for other in fitted):
+                fitted.append(found)
         fitted += _fits(cloud.y, signal, 4, rng)
     return fitted + _fits(cloud.y, p, 2, rng)
 
@@ -875,7 +890,7 @@ def answer(theory, start="prior", size=11, rounds=3, seed=0):
             mses.append(theory.mse(solved))
         p, _ = theory.weights(solved, cloud)
         effective += 1 / (p**2).sum()
-        signal = p * theory.signal(solved, cloud)
+        signal = p * theory.signal(solved, cloud.a, cloud.power)
         effective_signal += signal.sum() ** 2 / max((signal**2).sum(), 1e-300)
     return Answer(
         float(np.mean(values)),

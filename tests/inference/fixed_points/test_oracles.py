@@ -103,21 +103,21 @@ def test_sampled_arc_cosine_kernel():
 
 @pytest.mark.parametrize(("kappa", "m"), [(0.0125, 0.0180), (0.01, 0.2106), (0.005, 0.6116)])
 def test_mean_field_of_the_page(kappa, m):
-    found = answer(MeanFieldOracle(paper(kappa), PAPER))
+    found = answer(MeanFieldOracle(paper(kappa), PAPER), size=10)
     assert found.order_parameter == pytest.approx(m, abs=6e-5)
     assert found.error < 2e-5
     assert found.effective_sample_size > 10_000
 
 
 def test_adaptive_kernel_of_the_page():
-    found = answer(AdaptiveKernelOracle(paper(0.005), PAPER))
+    found = answer(AdaptiveKernelOracle(paper(0.005), PAPER), size=8, rounds=2)
     assert found.order_parameter == pytest.approx(0.9406, abs=6e-5)
     assert found.mse == pytest.approx(0.0277, abs=6e-5)
 
 
 def test_error_is_that_of_other_seeds():
     theory = MeanFieldOracle(TwoLayerNetwork(8, 32, 0.1, bias=True, bias_scale=0.5), SparseParity(8, 2))
-    one, two = (answer(theory, seed=seed, size=9) for seed in (1, 2))
+    one, two = (answer(theory, seed=seed, size=8, rounds=2) for seed in (1, 2))
     assert abs(one.order_parameter - two.order_parameter) < 4 * math.hypot(one.error, two.error)
     assert 1e-5 < one.error < 1e-3
 
@@ -125,8 +125,8 @@ def test_error_is_that_of_other_seeds():
 @pytest.mark.parametrize("teacher", [SparseParity(6, 3), SingleIndex(6, 2, 2)])
 def test_infinite_width_is_the_nngp(teacher):
     network = TwoLayerNetwork(6, 10**7, 0.1, bias=True)
-    wide = answer(AdaptiveKernelOracle(network, teacher, 80, order=6), size=9)
-    limit = answer(NNGPOracle(network, teacher, 80), size=9)
+    wide = answer(AdaptiveKernelOracle(network, teacher, 80, order=6), size=8, rounds=1)
+    limit = answer(NNGPOracle(network, teacher, 80), size=8, rounds=1)
     assert abs(wide.order_parameter - limit.order_parameter) < 4 * math.hypot(wide.error, limit.error) + 1e-5
     assert abs(wide.mse - limit.mse) < 1e-2 * limit.mse
     assert limit.order_parameter > 1e-3
