@@ -619,9 +619,11 @@ class AdaptiveKernelOracle(Theory):
                 kernel = np.where(self.problem.mixes, kernel, 0.0)
             tail, rho = front * float(p @ rest), state.rho
             if self.problem.ard:
-                # As if E_p[w²] ρ did not depend on ρ, since the plain step is nearly neutral; half of it.
-                residual = self.precision_residual(state, cloud)
-                rho = rho * np.exp(np.clip(0.5 * residual * self.alpha0 / (rho * self.beta0), -0.3, 0.3))
+                # Half of a Newton step as if of ρE the prior's 1 did not depend on ρ and the rest went as ρ: the
+                # plain step is nearly neutral at the prior.
+                beyond = 0.5 * self.width * (self.second_moments(state, cloud) - 1)
+                step = (self.alpha0 - rho * self.beta0 - beyond) / (rho * self.beta0 + np.abs(beyond))
+                rho = rho * np.exp(np.clip(0.5 * step, -0.3, 0.3))
             ridge = self._ridge(kernel, tail)
             state = replace(state, kernel=kernel, tail=tail, ridge=ridge, rho=rho)
             change = np.abs(kernel - old.kernel).max() / max(np.abs(kernel).max(), 1e-300)
