@@ -98,9 +98,9 @@ class Case:
             "mf": oracles.MeanFieldOracle,
             "ak": oracles.AdaptiveKernelOracle,
         }
-        # A weak coupling of the precisions to the weights amplifies the averages' errors: more nodes; with few
-        # variables they cost little.
-        size = 13 if self.theory.endswith("ard") else 12 if self.k <= 2 else 11
+        # A weak coupling of the precisions to the weights amplifies the averages' errors, and neurons
+        # with biases align in several ways: more nodes; with few variables they cost little.
+        size = 13 if self.theory.endswith("ard") or self.bias else 12 if self.k <= 2 else 11
         theory = theories[self.theory.removesuffix("-ard")](*self.arguments)
         # Nodes of its own for every case, or all cases would err alike.
         return oracles.answer(theory, self.start, size, seed=zlib.crc32(self.problem.encode()))

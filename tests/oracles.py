@@ -856,7 +856,7 @@ def _adapted(theory, state, cloud, rng):
             found = _at_maximum(theory, state, begin)
             if all(np.abs(found.mean - other.mean).max() > 0.3 for other in fitted):
                 fitted.append(found)
-        fitted += _fits(cloud.y, signal, 4, rng)
+        fitted += _fits(cloud.y, signal, 8 if theory.problem.network.bias else 4, rng)
     return fitted + _fits(cloud.y, p, 2, rng)
 
 
