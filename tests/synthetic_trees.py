@@ -18,10 +18,11 @@ def function(params, x):
     return np.einsum("...n,...np->...p", params["a"], hidden) / params["a"].shape[-1] ** 0.5
 
 
-def prior_networks(rng, count):
-    """Independent networks from the prior of ``NETWORK``."""
-    shape = (count, NETWORK.width, NETWORK.input_dim)
-    return {"w": rng.normal(0, NETWORK.input_dim**-0.5, shape), "a": rng.normal(size=shape[:2])}
+def prior_networks(rng, *shape, network=NETWORK):
+    """Independent networks from the isotropic prior of a network, leading dimensions `shape`."""
+    shape = (*shape, network.width)
+    w = rng.normal(0, network.input_dim**-0.5, (*shape, network.input_dim))
+    return {"w": w, "a": rng.normal(size=shape)}
 
 
 def noise():
@@ -34,7 +35,7 @@ def problem(rng, test_noise=True):
     # On a sphere: no point has so much leverage that leaving it out is beyond reweighting.
     x, x_test = (rng.normal(size=(num, 3)) for num in (NUM_DATA, NUM_TEST))
     x, x_test = (3**0.5 * v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, x_test))
-    truth = {name: value[0] for name, value in prior_networks(rng, 1).items()}
+    truth = prior_networks(rng)
     y = function(truth, x) + noise() * rng.normal(size=NUM_DATA)
     y_test = function(truth, x_test) + test_noise * noise() * rng.normal(size=NUM_TEST)
     return Dataset(x, y, x_test, y_test, relevant=(0,))
@@ -72,9 +73,7 @@ def nuts_stats(rng, data, params):
     }
 
 
-def tree_of(
-    data, params, scheme="nuts", stats=None, independent=False, start="prior", network=NETWORK, step_size=0.1
-):
+def tree_of(data, params, scheme="nuts", stats=None, independent=False, start="prior", network=NETWORK):
     """A result in the schema."""
     return build_tree(
         network,
@@ -91,15 +90,19 @@ def tree_of(
     )
 
 
-def good_run(seed, scheme="nuts"):
-    """Data from the model, and a run that drew from the exact posterior."""
+def good_run(seed):
+    """Data from the model, and a run of NUTS that drew from the exact posterior."""
     rng = np.random.default_rng(seed)
     data = problem(rng)
     params = posterior_networks(rng, data)
-    stats = nuts_stats(rng, data, params)
-    if scheme != "nuts":
-        stats = {"lp": stats["lp"]}
-    return data, params, tree_of(data, params, scheme, stats)
+    return data, params, tree_of(data, params, stats=nuts_stats(rng, data, params))
+
+
+def second_run(data, seed, start="aligned", scheme="nuts"):
+    """Another such run on the same data."""
+    rng = np.random.default_rng(seed)
+    params = posterior_networks(rng, data)
+    return tree_of(data, params, scheme, nuts_stats(rng, data, params), start=start)
 
 
 def hmc_on_a_funnel(centred, step=0.4, num_steps=16, warmup=200):

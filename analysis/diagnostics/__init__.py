@@ -1,4 +1,5 @@
 """Can a result be trusted, how far apart are two of them, and which inputs do they select?"""
+# ruff: noqa: F401  (what is imported here is what the folder offers)
 
 from analysis.diagnostics.calibration import Calibration, calibrate
 from analysis.diagnostics.check import Check
@@ -13,30 +14,3 @@ from analysis.diagnostics.peers import assess_all, distances_by_problem, selecti
 from analysis.diagnostics.provenance import name_of, same_posterior
 from analysis.diagnostics.sbc import SimulationBasedCalibration, simulation_based_calibration
 from analysis.diagnostics.verdict import Verdict, assess
-
-__all__ = [
-    "Calibration",
-    "Check",
-    "Diagnosis",
-    "SimulationBasedCalibration",
-    "Verdict",
-    "assess",
-    "assess_all",
-    "calibrate",
-    "convergence_table",
-    "diagnose",
-    "distances",
-    "distances_by_problem",
-    "feature_selection",
-    "functions_of",
-    "match_neurons",
-    "mean_differences",
-    "name_of",
-    "rank_inputs",
-    "same_posterior",
-    "selection_by_scheme",
-    "selection_scores",
-    "simulation_based_calibration",
-    "start_dependence",
-    "step_bias",
-]

@@ -12,6 +12,7 @@ from arviz_stats.base import array_stats
 from scipy.special import ndtr, ndtri
 
 from analysis.diagnostics.check import PREDICTIONS, Check
+from analysis.diagnostics.functions import all_draws
 from analysis.diagnostics.importance import NoTailError, has_seen_data
 from analysis.diagnostics.provenance import network_of
 
@@ -34,10 +35,8 @@ class Calibration:
         range of that share if the result were right, the levels together; ``f``, the share of test
         targets inside the credible interval of f(x) alone, which is a coverage only where the
         targets are free of noise (as a teacher's are).
-    pit
-        PIT of every test target under y's predictive distribution.
-    loo_pit
-        PIT of every training target under y's distribution given the other targets; None where
+    pit, loo_pit
+        PIT of every test and every training target, see :func:`calibrate`; the second is None where
         leave-one-out has no meaning (fixed points of population theories) or the draws are the same.
     loo_pit_p_value
         Of uniformity, for dependent values (POT-C).
@@ -63,127 +62,32 @@ def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
 
     with weights r by PSIS. Test points share one posterior, so that their hits are not independent.
     What coverage to expect is found from the posterior itself: each of several hundred draws of f
-    takes the place of the truth, its targets are drawn with noise, and the share that the intervals
-    cover is counted. For a right posterior the observed share is one more draw from that law.
+    takes the place of the truth, its targets are drawn with noise (from `seed`), and the share that
+    the intervals cover is counted. For a right posterior the observed share is one more draw from
+    that law.
 
-    Parameters
+    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's), y's
+    intervals are wider than they need be once f has been learned; that is no error of the inference.
+
+    References
     ----------
-    tree
-        A result in the schema.
-    seed
-        Seed of the noise of the pseudo-truths and the intervals.
-
-    Notes
-    -----
     Gelman and others, *Bayesian Data Analysis* (2013), chapter 6, for PIT and LOO-PIT; Tesso and
     Vehtari, *LOO-PIT predictive model checking* (arXiv:2603.02928), for the test of uniformity of
     dependent values; Vehtari, Simpson, Gelman, Yao and Gabry, *Pareto smoothed importance sampling*
     (2024).
 
-    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's), y's
-    intervals are wider than they need be once f has been learned; that is no error of the inference.
-
     Examples
     --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import MeanFieldGuide, fit
-    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
-    >>> tree = fit(network, data, MeanFieldGuide(), jax.random.key(1), num_steps=50)
     >>> calibrate(tree).coverage.index.tolist()
     [0.5, 0.8, 0.9, 0.95]
     """
     target_noise = network_of(tree).kappa * tree["observed_data"].sizes["data"] ** 0.5
-    f, y_test = _draws_first(tree["predictions"].f), tree["constant_data"].y_test.to_numpy()
+    f, y_test = all_draws(tree["predictions"].f), tree["constant_data"].y_test.to_numpy()
     coverage = _coverage(f, y_test, target_noise, np.random.default_rng(seed))
     pit = np.mean(ndtr((y_test - f) / target_noise), axis=0)
     loo_pit = _loo_pit(tree, target_noise) if has_seen_data(tree) else None
     p_value = None if loo_pit is None else float(array_stats.uniformity_test(loo_pit)[0])
     return Calibration(coverage, pit, loo_pit, p_value, target_noise)
-
-
-def _loo_pit(tree: xr.DataTree, target_noise: float) -> np.ndarray | None:
-    """LOO-PIT of every training target, the noise integrated exactly (ArviZ's takes draws of it).
-
-    None for draws too few or too alike to be reweighted.
-    """
-    log_likelihood = _draws_first(tree["log_likelihood"].y)
-    weights = np.full(log_likelihood.shape, 1 / len(log_likelihood))
-    # Where f is the same in all draws (no neuron sees the point) there is nothing to reweight.
-    varies = np.ptp(log_likelihood, axis=0) > 0
-    # psislw takes the log likelihood and weights by its inverse.
-    try:
-        weights[:, varies] = np.exp(array_stats.psislw(log_likelihood[:, varies].T, axis=-1)[0]).T
-    except NoTailError:
-        return None
-    residual = tree["observed_data"].y.to_numpy() - train_function(tree)
-    return np.sum(weights * ndtr(residual / target_noise), axis=0)
-
-
-def train_function(tree: xr.DataTree) -> np.ndarray:
-    """f at the training inputs, (draw, data), all chains together."""
-    posterior = tree["posterior"].to_dataset()
-    names = [name for name in ("w", "a", "b") if name in posterior]
-    params = {name: jnp.asarray(_draws_first(posterior[name]), jnp.float32) for name in names}
-    x = jnp.asarray(tree["constant_data"].x.to_numpy(), jnp.float32)
-    return np.asarray(_apply(network_of(tree), params, x), float)
-
-
-@partial(jax.jit, static_argnums=0)
-def _apply(network, params, x):
-    return jax.lax.map(lambda one: network.apply(one, x), params, batch_size=_BATCH)
-
-
-def check_calibration(calibration: Calibration) -> list[Check]:
-    """The checks on a :class:`Calibration`: intervals too narrow fail, intervals too wide are noted."""
-    checks = [_check_coverage(calibration)]
-    return checks if calibration.loo_pit is None else [*checks, _check_loo_pit(calibration)]
-
-
-def _check_coverage(calibration: Calibration) -> Check:
-    table = calibration.coverage
-    short, over = table["expected_low"] - table["y"], table["y"] - table["expected_high"]
-    low, high = bool((short > 0).any()), bool((over > 0).any())
-    worst = (short if low else over if high else (table["y"] - table.index).abs()).idxmax()
-    share = float(table["y"][worst])
-    make = partial(Check, "coverage", PREDICTIONS, value=share, limit=worst, figure="calibration")
-    held = f"the {worst:.0%} intervals of y hold {share:.1%} of the test targets"
-    if low and high:
-        message = (
-            f"{held}, while others hold too many: the predictive distribution has the wrong shape, as "
-            "that of f plus Normal noise has for targets of two values that f does not tell apart"
-        )
-        return make("failed", message)
-    if low:
-        message = f"{held}: over-confident, the intervals are too narrow or in the wrong place"
-        return make("failed", message)
-    if high:
-        message = (
-            f"{held}: wider than they need be, since the model's noise κ√P = "
-            f"{calibration.target_noise:.2g} is more than the targets have"
-        )
-        return make("note", message)
-    return make("passed", held)
-
-
-def _check_loo_pit(calibration: Calibration) -> Check:
-    p_value = calibration.loo_pit_p_value
-    make = partial(Check, "LOO-PIT", PREDICTIONS, value=p_value, limit=SIGNIFICANCE, figure="calibration")
-    if p_value >= SIGNIFICANCE:
-        return make("passed", "left-out training targets fall where they are predicted to")
-    spread = float(np.mean(np.abs(2 * calibration.loo_pit - 1)))  # 1/2 for uniform values
-    if spread > 0.5:
-        message = (
-            "left-out training targets fall too often in the tails of their predictions: over-confident, "
-            "or the residuals have heavier tails than the model's Normal"
-        )
-        return make("failed", message)
-    message = (
-        "left-out training targets fall too often in the middle of their predictions: the model's noise "
-        f"κ√P = {calibration.target_noise:.2g} is more than the targets have"
-    )
-    return make("note", message)
 
 
 def _coverage(f: np.ndarray, y: np.ndarray, target_noise: float, rng) -> pd.DataFrame:
@@ -208,7 +112,70 @@ def _coverage(f: np.ndarray, y: np.ndarray, target_noise: float, rng) -> pd.Data
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")
 
 
-def _draws_first(values: xr.DataArray) -> np.ndarray:
-    """(chain, draw, ...) as float64 (draw, ...)."""
-    array = values.transpose("chain", "draw", ...).to_numpy().astype(float)
-    return array.reshape(-1, *array.shape[2:])
+def _loo_pit(tree: xr.DataTree, target_noise: float) -> np.ndarray | None:
+    """The noise is integrated exactly (ArviZ's takes draws of it); None for draws too few or too alike."""
+    log_likelihood = all_draws(tree["log_likelihood"].y)
+    weights = np.full(log_likelihood.shape, 1 / len(log_likelihood))
+    # Where f is the same in all draws (no neuron sees the point) there is nothing to reweight.
+    varies = np.ptp(log_likelihood, axis=0) > 0
+    # psislw takes the log likelihood and weights by its inverse.
+    try:
+        weights[:, varies] = np.exp(array_stats.psislw(log_likelihood[:, varies].T, axis=-1)[0]).T
+    except NoTailError:
+        return None
+    residual = tree["observed_data"].y.to_numpy() - train_function(tree)
+    return np.sum(weights * ndtr(residual / target_noise), axis=0)
+
+
+def train_function(tree: xr.DataTree) -> np.ndarray:
+    """f at the training inputs, (draw, data), all chains together."""
+    posterior = tree["posterior"].to_dataset()
+    names = [name for name in ("w", "a", "b") if name in posterior]
+    params = {name: jnp.asarray(all_draws(posterior[name]), jnp.float32) for name in names}
+    x = jnp.asarray(tree["constant_data"].x.to_numpy(), jnp.float32)
+    return np.asarray(_apply(network_of(tree), params, x), float)
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(network, params, x):
+    return jax.lax.map(lambda one: network.apply(one, x), params, batch_size=_BATCH)
+
+
+def check_calibration(calibration: Calibration) -> list[Check]:
+    """The checks on a :class:`Calibration`: intervals too narrow fail, intervals too wide are noted."""
+    checks = [_check_coverage(calibration)]
+    return checks if calibration.loo_pit is None else [*checks, _check_loo_pit(calibration)]
+
+
+def _check_coverage(calibration: Calibration) -> Check:
+    table = calibration.coverage
+    short, over = table["expected_low"] - table["y"], table["y"] - table["expected_high"]
+    low, high = bool((short > 0).any()), bool((over > 0).any())
+    worst = (short if low else over if high else (table["y"] - table.index).abs()).idxmax()
+    share = float(table["y"][worst])
+    status, held = "passed", f"the {worst:.0%} intervals of y hold {share:.1%} of the test targets"
+    if low:
+        status = "failed"
+        as_of = "as that of f plus Normal noise has for targets of two values that f does not tell apart"
+        shape = f", while others hold too many: the predictive distribution has the wrong shape, {as_of}"
+        held += shape if high else ": over-confident, the intervals are too narrow or in the wrong place"
+    elif high:
+        status = "note"
+        held += f": wider than they need be, since {_too_noisy(calibration)}"
+    return Check("coverage", PREDICTIONS, status, held, share, worst, "calibration")
+
+
+def _check_loo_pit(calibration: Calibration) -> Check:
+    p_value, fall = calibration.loo_pit_p_value, "left-out training targets fall"
+    status, message = "passed", f"{fall} where they are predicted to"
+    if p_value < SIGNIFICANCE and np.mean(np.abs(2 * calibration.loo_pit - 1)) > 0.5:  # 1/2 if uniform
+        status, why = "failed", "over-confident, or the residuals have heavier tails than the model's Normal"
+        message = f"{fall} too often in the tails of their predictions: {why}"
+    elif p_value < SIGNIFICANCE:
+        status = "note"
+        message = f"{fall} too often in the middle of their predictions: {_too_noisy(calibration)}"
+    return Check("LOO-PIT", PREDICTIONS, status, message, p_value, SIGNIFICANCE, "calibration")
+
+
+def _too_noisy(calibration: Calibration) -> str:
+    return f"the model's noise κ√P = {calibration.target_noise:.2g} is more than the targets have"

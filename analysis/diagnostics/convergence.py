@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from analysis.diagnostics.check import POSTERIOR, Check
-from analysis.diagnostics.functions import by_name, functions_of, standard_errors
-from analysis.results.order_parameters import is_independent
+from analysis.diagnostics.functions import functions_of
+from analysis.results.order_parameters import is_independent, standard_errors
 
 # Vehtari et al. (2021) ask R-hat < 1.01 and bulk ESS > 400 of one quantity. The verdict here is on
 # the worst of about fifty, and of fifty quantities in 4 chains of 100 independent draws the worst
@@ -27,13 +27,8 @@ _FEWEST_DRAWS = 4
 def convergence_table(tree: xr.DataTree, superchains: Sequence[int] | None = None) -> pd.DataFrame:
     """Mean and Monte-Carlo error of every label-free function; R-hat and ESS where chains have them.
 
-    Parameters
-    ----------
-    tree
-        A result in the schema.
-    superchains
-        For many short chains: the number of the starting point of each chain. Chains from one
-        starting point form a superchain, and all superchains must be of the same size.
+    For many short chains `superchains` are the numbers of the starting point of each chain. Chains
+    from one starting point form a superchain; all are of one size, else a ``ValueError`` says so.
 
     Returns
     -------
@@ -49,32 +44,23 @@ def convergence_table(tree: xr.DataTree, superchains: Sequence[int] | None = Non
         are NaN for a function that no chain changes, and where there are fewer than two chains
         (R-hat) or four draws a chain.
 
-    Raises
-    ------
-    ValueError
-        For superchains that do not fit the chains.
-
-    Notes
-    -----
+    References
+    ----------
     Vehtari, Gelman, Simpson, Carpenter and Bürkner, *Rank-normalization, folding, and localization*
     (2021); Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari and Gelman, *Nested R-hat* (2024).
     Computed by arviz-stats.
 
     Examples
     --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import SGLD, sample
-    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
-    >>> kernel, key = SGLD(step_size=1e-3), jax.random.key(1)
-    >>> tree = sample(network, data, kernel, key, num_warmup=10, num_samples=20)
     >>> list(convergence_table(tree, superchains=[0, 0, 1, 1]))
     ['mean', 'sd', 'mcse', 'r_hat', 'ess_bulk', 'ess_tail', 'nested_r_hat']
     """
     functions, independent = functions_of(tree), is_independent(tree)
-    columns = {"mean": functions.mean(), "sd": functions.std()}
-    columns["mcse"] = standard_errors(functions, independent)
+    columns = {
+        "mean": functions.mean(),
+        "sd": functions.std(),
+        "mcse": standard_errors(functions, independent),
+    }
     if not independent:
         with np.errstate(invalid="ignore", divide="ignore"):  # of chains that do not move
             columns["r_hat"] = arviz_stats.rhat(functions)
@@ -83,26 +69,21 @@ def convergence_table(tree: xr.DataTree, superchains: Sequence[int] | None = Non
             if superchains is not None:
                 ids = _superchain_ids(superchains, functions.sizes["chain"])
                 columns["nested_r_hat"] = arviz_stats.rhat_nested(functions, superchain_ids=ids)
-    table = pd.DataFrame({name: by_name(values) for name, values in columns.items()})
-    moves = pd.Series(by_name((functions.max("draw") > functions.min("draw")).any()), dtype=bool)
+    table = pd.DataFrame({name: values.to_pandas() for name, values in columns.items()})
+    moves = (functions.max("draw") > functions.min("draw")).any().to_pandas()
     table.loc[~moves, list(columns)[3:]] = np.nan
     return table.rename_axis("function")
 
 
 def _superchain_ids(superchains: Sequence[int], num_chains: int) -> np.ndarray:
     """Superchain numbers 0, 1, … of the chains."""
-    given = np.asarray(superchains)
-    if given.shape != (num_chains,):
-        raise ValueError(
-            f"superchains must name the starting point of each of the {num_chains} chains, got shape "
-            f"{given.shape}."
-        )
-    ids = np.unique(given, return_inverse=True)[1]
+    ids = np.unique(superchains, return_inverse=True)[1]
     sizes = np.bincount(ids)
-    if len(sizes) < 2 or len(set(sizes.tolist())) > 1:
+    if len(ids) != num_chains or len(sizes) < 2 or np.ptp(sizes):
+        rule = "at least two points, of as many chains each"
         raise ValueError(
-            f"superchains must be at least two groups of one size, got sizes {sizes.tolist()}; "
-            "start the same number of chains from each point."
+            f"superchains must name the starting point of each of the {num_chains} chains, {rule}; "
+            f"got {len(ids)} in groups of {', '.join(map(str, sizes))}."
         )
     return ids
 
@@ -110,8 +91,7 @@ def _superchain_ids(superchains: Sequence[int], num_chains: int) -> np.ndarray:
 def check_convergence(tree: xr.DataTree, table: pd.DataFrame) -> list[Check]:
     """The checks on a :func:`convergence_table`: R-hat (nested where it is there), bulk and tail ESS.
 
-    There are none for independent draws. What chains cannot show (one chain, few draws, chains that
-    have not moved) is a failed check that says so.
+    There are none for independent draws. What chains cannot show is a failed check that says why.
     """
     if "r_hat" not in table:
         return []
@@ -133,10 +113,8 @@ def _check_r_hat(table: pd.DataFrame, chains: int, draws: int) -> Check:
         "run longer, or look for a metastable state by starting from the prior and from the aligned state"
     )
     if not nested and chains >= _MANY_CHAINS and draws < _SHORT_CHAIN:
-        remedy = (
-            f"{chains} chains of {draws} draws are many short chains: start groups of them from one "
-            "point each and pass superchains, for nested R-hat"
-        )
+        many = f"{chains} chains of {draws} draws are many short chains"
+        remedy = f"{many}: start groups of them from one point each and pass superchains, for nested R-hat"
     message = f"the chains disagree on {values.idxmax()} ({name} {worst:.3f}); {remedy}"
     return make("failed", message, value=worst)
 
@@ -146,13 +124,10 @@ def _check_ess(table: pd.DataFrame, which: str, draws: int) -> Check:
     make = partial(Check, f"ESS {which}", POSTERIOR, limit=ESS_LIMIT, figure="convergence")
     if values.isna().all():
         return make("failed", f"effective draws cannot be counted: {_why_none(draws)}")
-    worst = float(values.min())
+    worst, draws = float(values.min()), f"{values.min():.0f} effective draws in"
     if worst >= ESS_LIMIT:
-        message = f"at least {worst:.0f} effective draws in the {which} of every function"
-        return make("passed", message, value=worst)
-    message = (
-        f"{values.idxmin()} has {worst:.0f} effective draws in its {which}, below {ESS_LIMIT}; run longer"
-    )
+        return make("passed", f"at least {draws} the {which} of every function", value=worst)
+    message = f"{values.idxmin()} has {draws} its {which}, below {ESS_LIMIT}; run longer"
     return make("failed", message, value=worst)
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from analysis.diagnostics.check import POSTERIOR, Check
 from analysis.diagnostics.convergence import check_convergence, convergence_table
-from analysis.diagnostics.differences import check_start, start_dependence_within
+from analysis.diagnostics.differences import check_start, start_dependence
 from analysis.diagnostics.energy import check_energy
 from analysis.diagnostics.importance import check_guide, guide_pareto_k, leave_one_out
 
@@ -22,7 +22,7 @@ class Diagnosis:
     ----------
     tables
         ``functions``, see :func:`convergence_table`; for a run from both starts ``start``, see
-        :func:`start_dependence_within`.
+        :func:`start_dependence`.
     checks
         Every :class:`Check` on the draws being those of the posterior that needs no other run.
     pareto_k
@@ -69,36 +69,12 @@ class Diagnosis:
 def diagnose(tree: xr.DataTree, superchains: Sequence[int] | None = None) -> Diagnosis:
     """Diagnose a result on functions that do not depend on the labels of the neurons.
 
-    Parameters
-    ----------
-    tree
-        A result in the schema.
-    superchains
-        For many short chains, the starting point of each, see :func:`convergence_table`.
-
-    Returns
-    -------
-    Diagnosis
-        R-hat is left out for independent draws, which have none.
-
-    Notes
-    -----
-    Rank-normalised R-hat and ESS: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021). Pareto k̂
-    of a variational posterior: Yao, Vehtari, Simpson and Gelman, *Yes, but did it work?* (2018);
-    high values are expected of a mean-field guide on a multimodal posterior. PSIS-LOO of a guide
-    takes its draws as posterior draws.
-
-    :func:`analysis.assess` adds what takes another run, and judges the predictions.
+    `superchains` are the starting points of many short chains, see :func:`convergence_table`. R-hat
+    is left out for independent draws, which have none. PSIS-LOO of a guide takes its draws as
+    posterior draws. :func:`analysis.assess` adds what takes another run, and judges the predictions.
 
     Examples
     --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import SGLD, sample
-    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
-    >>> kernel, key = SGLD(step_size=1e-3), jax.random.key(1)
-    >>> tree = sample(network, data, kernel, key, num_warmup=10, num_samples=20)
     >>> diagnose(tree).converged  # twenty steps are not enough
     False
     """
@@ -106,16 +82,14 @@ def diagnose(tree: xr.DataTree, superchains: Sequence[int] | None = None) -> Dia
     pareto_k = guide_pareto_k(tree)
     checks = [*check_convergence(tree, tables["functions"]), *check_energy(tree)]
     if tree.attrs.get("start") == "both" and tree["posterior"].sizes["chain"] > 1:
-        tables["start"] = start_dependence_within(tree)
+        tables["start"] = start_dependence(tree)
         checks.append(check_start(tables["start"], ("prior", "aligned")))
     checks += check_guide(tree, pareto_k)
     if "converged" in tree.attrs:
-        checks.append(_check_fixed_point(bool(tree.attrs["converged"])))
+        solved = "passed", "the theory's equations are solved"
+        open_ = (
+            "failed",
+            "the solver of the theory has not converged: its networks are not those of a fixed point",
+        )
+        checks.append(Check("fixed point", POSTERIOR, *(solved if tree.attrs["converged"] else open_)))
     return Diagnosis(tables, tuple(checks), pareto_k, leave_one_out(tree))
-
-
-def _check_fixed_point(converged: bool) -> Check:
-    if converged:
-        return Check("fixed point", POSTERIOR, "passed", "the theory's equations are solved")
-    message = "the solver of the theory has not converged: its networks are not those of a fixed point"
-    return Check("fixed point", POSTERIOR, "failed", message)

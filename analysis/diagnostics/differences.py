@@ -8,9 +8,9 @@ import xarray as xr
 from scipy.stats import norm
 
 from analysis.diagnostics.check import POSTERIOR, Check
-from analysis.diagnostics.functions import by_name, functions_of, standard_errors
+from analysis.diagnostics.functions import functions_of
 from analysis.diagnostics.provenance import bias_order, check_same_posterior
-from analysis.results.order_parameters import is_independent
+from analysis.results.order_parameters import is_independent, standard_errors
 from inference.runs.step_halving import StepSizeCheck
 
 # Chance of a false alarm over all functions together (Bonferroni), and the size from which a
@@ -25,14 +25,10 @@ BIAS_TOLERANCE = 0.05
 def mean_differences(
     first: xr.Dataset, second: xr.Dataset, independent: tuple[bool, bool] = (False, False)
 ) -> pd.DataFrame:
-    """Difference of the posterior means of every function that two results share.
+    """Difference of the posterior means of every function (chain, draw) that two results share.
 
-    Parameters
-    ----------
-    first, second
-        Scalar functions of the draws (chain, draw), as of :func:`functions_of`.
-    independent
-        Whether the draws of each are independent rather than those of Markov chains.
+    The functions are those of :func:`functions_of`; `independent` says whether the draws of each
+    result are independent rather than those of Markov chains.
 
     Returns
     -------
@@ -42,34 +38,33 @@ def mean_differences(
         the difference over the mean of the two posterior standard deviations.
     """
     shared = [name for name in first if name in second]
-    runs = [run[shared].astype(float) for run in (first, second)]
-    table = pd.DataFrame(
-        {name: by_name(run.mean()) for name, run in zip(("first", "second"), runs, strict=True)},
-        index=pd.Index(shared, name="function"),
-    )
-    errors = [by_name(standard_errors(run, i)) for run, i in zip(runs, independent, strict=True)]
-    spread = pd.DataFrame([by_name(run.std()) for run in runs]).mean()
+    first, second = (run[shared].astype(float) for run in (first, second))
+    table = pd.DataFrame({"first": first.mean().to_pandas(), "second": second.mean().to_pandas()})
+    runs = zip((first, second), independent, strict=True)
     table["difference"] = table["first"] - table["second"]
-    table["se"] = np.hypot(*map(pd.Series, errors))
+    table["se"] = np.hypot(*(standard_errors(run, alone).to_pandas() for run, alone in runs))
     table["z"] = table["difference"] / table["se"]
-    table["effect"] = table["difference"] / spread
-    return table
+    table["effect"] = table["difference"] / ((first.std() + second.std()) / 2).to_pandas()
+    return table.rename_axis("function")
 
 
-def start_dependence(first: xr.DataTree, second: xr.DataTree) -> pd.DataFrame:
-    """:func:`mean_differences` of all label-free functions between runs from two starts."""
+def function_differences(first: xr.DataTree, second: xr.DataTree) -> pd.DataFrame:
+    """:func:`mean_differences` of all label-free functions of two results."""
+    independent = (is_independent(first), is_independent(second))
+    return mean_differences(functions_of(first), functions_of(second), independent)
+
+
+def start_dependence(first: xr.DataTree, second: xr.DataTree | None = None) -> pd.DataFrame:
+    """:func:`mean_differences` of all label-free functions between runs from two starts.
+
+    Of one run with ``start="both"`` alone: between its chains from the prior and the aligned ones.
+    """
+    if second is None:
+        functions = functions_of(first)
+        prior = functions.sizes["chain"] - functions.sizes["chain"] // 2
+        return mean_differences(functions.isel(chain=slice(prior)), functions.isel(chain=slice(prior, None)))
     check_same_posterior(first, second)
-    alone = (is_independent(first), is_independent(second))
-    return mean_differences(functions_of(first), functions_of(second), alone)
-
-
-def start_dependence_within(tree: xr.DataTree) -> pd.DataFrame:
-    """The same of one run with ``start="both"``: its chains from the prior, then the aligned ones."""
-    functions = functions_of(tree)
-    from_prior = functions.sizes["chain"] - functions.sizes["chain"] // 2
-    return mean_differences(
-        functions.isel(chain=slice(from_prior)), functions.isel(chain=slice(from_prior, None))
-    )
+    return function_differences(first, second)
 
 
 def check_start(table: pd.DataFrame, starts: tuple[str, str]) -> Check:
@@ -77,19 +72,17 @@ def check_start(table: pd.DataFrame, starts: tuple[str, str]) -> Check:
     limit = float(norm.isf(SIGNIFICANCE / 2 / max(1, len(table))))
     make = partial(Check, "start", POSTERIOR, limit=limit, figure="differences")
     size = table["z"].abs()
-    names = f"{starts[0]} start and from the {starts[1]} start"
+    runs = f"runs from the {starts[0]} start and from the {starts[1]} start"
     if table["se"].isna().all():
-        return make("failed", f"runs from the {names} are too short to be compared; run longer")
+        return make("failed", f"{runs} are too short to be compared; run longer")
     matters = (size > limit) & (table["effect"].abs() > START_TOLERANCE)
     if not matters.any():
-        message = f"runs from the {names} agree within their errors on all {len(table)} functions"
+        message = f"{runs} agree within their errors on all {len(table)} functions"
         return make("passed", message, value=float(size.max()))
     row = table.loc[size[matters].idxmax()]
-    message = (
-        f"runs from the {names} differ in {int(matters.sum())} functions, most in {row.name}: "
-        f"{row['first']:.4g} against {row['second']:.4g} ({row['z']:+.1f} standard errors); the answer "
-        "depends on where the chains start, so report both, run longer, or temper"
-    )
+    most = f"{row.name}: {row['first']:.4g} against {row['second']:.4g} ({row['z']:+.1f} standard errors)"
+    so = "the answer depends on where the chains start, so report both, run longer, or temper"
+    message = f"{runs} differ in {int(matters.sum())} functions, most in {most}; {so}"
     return make("failed", message, value=float(abs(row["z"])))
 
 
@@ -98,12 +91,8 @@ def step_bias(tree: xr.DataTree, half: xr.DataTree | StepSizeCheck) -> pd.DataFr
 
         A(ε) - A(0) ≈ 2ᵖ/(2ᵖ - 1) (A(ε) - A(ε/2)),        p = 1 for SGLD, see :func:`bias_order`
 
-    Parameters
-    ----------
-    tree
-        A run at ε.
-    half
-        One at ε/2, or the :class:`StepSizeCheck` of a kernel, which has made both runs itself.
+    `half` is the run at ε/2, or the :class:`StepSizeCheck` of a kernel, which has made both runs
+    itself.
 
     Returns
     -------
@@ -120,35 +109,33 @@ def step_bias(tree: xr.DataTree, half: xr.DataTree | StepSizeCheck) -> pd.DataFr
     order = bias_order(tree) or 1
     factor = 2**order / (2**order - 1)
     scale = table["first"].abs().where(table.index != "order_parameter", 1.0)
-    table = table.rename(columns={"first": "value", "second": "half_value"})[["value", "half_value", "se"]]
-    return table.assign(
-        bias=factor * (table["value"] - table["half_value"]), se=factor * table["se"], scale=scale
-    )
-
-
-def check_step_bias(table: pd.DataFrame) -> Check:
-    """The check on :func:`step_bias`: fails where a relative bias exceeds 5 % by its error."""
-    relative, error = (table["bias"] / table["scale"]).abs(), table["se"] / table["scale"]
-    make = partial(Check, "step size", POSTERIOR, limit=BIAS_TOLERANCE, figure="differences")
-    if error.isna().all():
-        return make("failed", "the bias of the step size cannot be judged from so few draws; run longer")
-    surely = relative - norm.isf(SIGNIFICANCE / max(1, len(table))) * error
-    if surely.max() > BIAS_TOLERANCE:
-        worst = surely.idxmax()
-        message = (
-            f"the step size biases {worst} by {table['bias'][worst] / table['scale'][worst]:+.0%} "
-            f"± {error[worst]:.0%}; use a smaller step size, or MALA or NUTS"
-        )
-        return make("failed", message, value=float(relative[worst]))
-    worst = (relative + 2 * error).idxmax()
-    text = f"{relative[worst]:.1%} ± {error[worst]:.1%} of {worst}"
-    if relative[worst] + 2 * error[worst] > BIAS_TOLERANCE:
-        message = f"a bias of the step size up to {text} cannot be excluded; check with longer runs"
-        return make("note", message, value=float(relative[worst]))
-    return make("passed", f"the step size biases nothing by more than {text}", value=float(relative[worst]))
+    table = table.rename(columns={"first": "value", "second": "half_value"})
+    bias = {"bias": factor * table["difference"], "se": factor * table["se"], "scale": scale}
+    return table[["value", "half_value"]].assign(**bias)
 
 
 def _biased_functions(tree: xr.DataTree) -> xr.Dataset:
     values = tree["order_parameters"].to_dataset()
-    functions = {name: values[name] for name in ("train_mse", "test_mse", "order_parameter")}
-    return xr.Dataset({**functions, "second_moment": values.second_moment.mean("input")})
+    means = values[["train_mse", "test_mse", "order_parameter"]]
+    return means.assign(second_moment=values.second_moment.mean("input"))
+
+
+def check_step_bias(table: pd.DataFrame) -> Check:
+    """The check on :func:`step_bias`: fails where a relative bias exceeds 5 % by its error."""
+    signed, error = table["bias"] / table["scale"], table["se"] / table["scale"]
+    make = partial(Check, "step size", POSTERIOR, limit=BIAS_TOLERANCE, figure="differences")
+    if error.isna().all():
+        return make("failed", "the bias of the step size cannot be judged from so few draws; run longer")
+    relative = signed.abs()
+    surely = relative - norm.isf(SIGNIFICANCE / max(1, len(table))) * error
+    failed = surely.max() > BIAS_TOLERANCE
+    worst = (surely if failed else relative + 2 * error).idxmax()
+    text = f"{relative[worst]:.1%} ± {error[worst]:.1%} of {worst}"
+    status, message = "passed", f"the step size biases nothing by more than {text}"
+    if failed:
+        status, found = "failed", f"{worst} by {signed[worst]:+.0%} ± {error[worst]:.0%}"
+        message = f"the step size biases {found}; use a smaller step size, or MALA or NUTS"
+    elif relative[worst] + 2 * error[worst] > BIAS_TOLERANCE:
+        status = "note"
+        message = f"a bias of the step size up to {text} cannot be excluded; check with longer runs"
+    return make(status, message, value=float(relative[worst]))

@@ -23,8 +23,8 @@ def check_energy(tree: xr.DataTree) -> list[Check]:
     the momentum can give. A divergent trajectory has met curvature that its step size does not
     resolve, the neck of a funnel: the draws leave that region out, whatever R-hat says.
 
-    Notes
-    -----
+    References
+    ----------
     Betancourt, *Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo* (2016)
     and *A conceptual introduction to Hamiltonian Monte Carlo* (2017). E-BFMI by arviz-stats.
     """
@@ -39,51 +39,37 @@ def check_energy(tree: xr.DataTree) -> list[Check]:
     return checks
 
 
-def bfmi(energy: xr.DataArray) -> np.ndarray:
-    """E-BFMI of every chain; NaN for one whose energy never changes."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(arviz_stats.bfmi(energy.to_dataset(name="energy"))["energy"])
-
-
 def _check_bfmi(energy: xr.DataArray) -> Check:
     make = partial(Check, "E-BFMI", POSTERIOR, limit=BFMI_LIMIT, figure="energy")
     if energy.sizes["draw"] < 2:
         return make("failed", "E-BFMI cannot be judged: one draw a chain has no change of energy")
-    values = bfmi(energy)
-    if not np.isfinite(values).all():
-        chain = int(np.argmin(np.isfinite(values)))
+    with np.errstate(invalid="ignore", divide="ignore"):  # of chains that do not move
+        values = np.asarray(arviz_stats.bfmi(energy.to_dataset(name="energy")).energy)
+    worst, chain = float(np.min(values)), int(np.argmin(values))  # NaN counts as the least
+    if not np.isfinite(worst):
         return make("failed", f"chain {chain} does not move: its energy never changes; start it anew")
-    worst, chain = float(np.min(values)), int(np.argmin(values))
-    if worst < BFMI_LIMIT:
-        message = (
-            f"chain {chain} moves too slowly between energies (E-BFMI {worst:.2f}): heavy tails or a "
-            "funnel; use a non-centred parametrisation"
-        )
-        return make("failed", message, value=worst)
-    message = "every draw of the momentum reaches the energies of the posterior"
-    return make("passed", message, value=worst)
+    if worst >= BFMI_LIMIT:
+        return make("passed", "every draw of the momentum reaches the energies of the posterior", value=worst)
+    why = "heavy tails or a funnel; use a non-centred parametrisation"
+    message = f"chain {chain} moves too slowly between energies (E-BFMI {worst:.2f}): {why}"
+    return make("failed", message, value=worst)
 
 
 def _check_divergences(diverging: np.ndarray, figure: str | None) -> Check:
     count, total = int(diverging.sum()), diverging.size
-    make = partial(Check, "divergences", POSTERIOR, value=float(count), limit=0.0, figure=figure)
-    if not count:
-        return make("passed", f"none of {total} trajectories diverged")
-    message = (
-        f"{count} of {total} trajectories diverged: the draws leave out a region of high curvature; "
-        "use a non-centred parametrisation, or raise target_accept_prob"
-    )
-    return make("failed", message)
+    status, message = "passed", f"none of {total} trajectories diverged"
+    if count:
+        status, why = "failed", "the draws leave out a region of high curvature"
+        remedy = "use a non-centred parametrisation, or raise target_accept_prob"
+        message = f"{count} of {total} trajectories diverged: {why}; {remedy}"
+    return Check("divergences", POSTERIOR, status, message, float(count), 0.0, figure)
 
 
 def _check_tree_depth(settings: dict, num_steps: np.ndarray) -> Check:
     depth = settings.get("max_tree_depth") or int(np.ceil(np.log2(num_steps.max() + 1)))
     share = float(np.mean(num_steps >= 2**depth - 1))
-    make = partial(Check, "tree depth", POSTERIOR, value=share, limit=0.5, figure="energy")
-    if share <= 0.5 or depth < _DEEP:
-        return make("passed", "trajectories turn round before they reach the largest length")
-    message = (
-        f"{share:.0%} of the trajectories have the largest length, {2**depth - 1} steps: longer ones "
-        "(max_tree_depth) would mix faster"
-    )
-    return make("note", message)
+    status, message = "passed", "trajectories turn round before they reach the largest length"
+    if share > 0.5 and depth >= _DEEP:
+        status, remedy = "note", "longer ones (max_tree_depth) would mix faster"
+        message = f"{share:.0%} of the trajectories have the largest length, {2**depth - 1} steps: {remedy}"
+    return Check("tree depth", POSTERIOR, status, message, share, 0.5, "energy")

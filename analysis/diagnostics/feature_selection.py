@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
+from analysis.diagnostics.functions import all_draws
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import group
 
@@ -30,12 +31,8 @@ def input_scores(tree: xr.DataTree, score: str = "second_moment") -> xr.DataArra
 def rank_inputs(tree: xr.DataTree, num_selected: int | None = None) -> pd.DataFrame:
     """Ranking and inclusion probability of the inputs under one result, by their second moments.
 
-    Parameters
-    ----------
-    tree
-        A result in the schema.
-    num_selected
-        k, how many inputs a draw selects; by default the number of relevant inputs.
+    A draw selects its k = `num_selected` highest inputs, by default as many as there are relevant
+    ones; ``ValueError`` where their number is unknown, and for k outside 1 … d.
 
     Returns
     -------
@@ -45,55 +42,35 @@ def rank_inputs(tree: xr.DataTree, num_selected: int | None = None) -> pd.DataFr
         which sums to k; ``relevant``, where that is known; and, for a prior with indicators (a spike
         and slab), ``posterior_inclusion``, see :func:`analysis.inclusion_probabilities`.
 
-    Raises
-    ------
-    ValueError
-        Without `num_selected` where the relevant inputs are unknown; for k outside 1 … d.
-
     Examples
     --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import MeanFieldGuide, fit
-    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
-    >>> table = rank_inputs(fit(network, data, MeanFieldGuide(), jax.random.key(1), num_steps=50))
-    >>> round(float(table.inclusion.sum()), 6)
+    >>> round(float(rank_inputs(tree).inclusion.sum()), 6)
     2.0
     """
-    scores, constant = input_scores(tree), group(tree, "constant_data")
-    count = scores.sizes["input"]
-    relevant = None
-    if "relevant" in constant:
-        relevant = np.isin(np.arange(count), constant.relevant)
-    if num_selected is None:
-        if relevant is None:
-            raise ValueError(
-                "the relevant inputs are unknown; say with num_selected how many a draw selects."
-            )
-        num_selected = int(relevant.sum())
+    values, constant = all_draws(input_scores(tree)), group(tree, "constant_data")
+    mean, count = values.mean(axis=0), values.shape[1]
+    relevant = np.isin(np.arange(count), constant.relevant) if "relevant" in constant else None
+    if num_selected is None and relevant is None:
+        raise ValueError("the relevant inputs are unknown; say with num_selected how many a draw selects.")
+    num_selected = int(relevant.sum()) if num_selected is None else num_selected
     if not 1 <= num_selected <= count:
         raise ValueError(f"num_selected must lie between 1 and the {count} inputs, got {num_selected!r}.")
-    values = scores.transpose("chain", "draw", "input").to_numpy().reshape(-1, count)
-    ranks = rankdata(-values, axis=1, method="ordinal")
-    mean = values.mean(axis=0)
-    table = pd.DataFrame(
-        {
-            "score": mean,
-            "rank": rankdata(-mean, method="ordinal").astype(int),
-            "inclusion": np.mean(ranks <= num_selected, axis=0),
-        },
-        index=pd.RangeIndex(count, name="input"),
-    )
+    columns = {
+        "score": mean,
+        "rank": rankdata(-mean, method="ordinal").astype(int),
+        "inclusion": np.mean(rankdata(-values, axis=1, method="ordinal") <= num_selected, axis=0),
+    }
     if relevant is not None:
-        table["relevant"] = relevant
+        columns["relevant"] = relevant
     if has_inclusion(tree):
-        table["posterior_inclusion"] = inclusion_probabilities(tree)["probability"].to_numpy()
-    return table
+        columns["posterior_inclusion"] = inclusion_probabilities(tree)["probability"].to_numpy()
+    return pd.DataFrame(columns, index=pd.RangeIndex(count, name="input"))
 
 
 def selection_scores(table: pd.DataFrame) -> dict[str, float]:
     """How well a ranking of :func:`rank_inputs` finds the relevant inputs.
+
+    ``ValueError`` where they are unknown, or all inputs are relevant.
 
     Returns
     -------
@@ -102,11 +79,6 @@ def selection_scores(table: pd.DataFrame) -> dict[str, float]:
         half), that is the Mann-Whitney statistic over |S|(d - |S|); ``precision_at_k``, the share of
         relevant inputs among the k = |S| highest; ``inclusion_relevant`` and
         ``inclusion_irrelevant``, the mean inclusion probability on and off S.
-
-    Raises
-    ------
-    ValueError
-        Where the relevant inputs are unknown, or all inputs are relevant.
 
     Examples
     --------
@@ -135,10 +107,7 @@ def selection_scores(table: pd.DataFrame) -> dict[str, float]:
 def feature_selection(runs: Mapping[str, xr.DataTree | Sequence[xr.DataTree]]) -> pd.DataFrame:
     """AUC, precision at k and inclusion probabilities by scheme, with error bars over seeds.
 
-    Parameters
-    ----------
-    runs
-        By scheme (any label), one result or one for each seed of the data and the scheme.
+    `runs` are, by scheme (any label), one result or one for each seed of the data and the scheme.
 
     Returns
     -------
@@ -150,7 +119,6 @@ def feature_selection(runs: Mapping[str, xr.DataTree | Sequence[xr.DataTree]]) -
     for label, trees in runs.items():
         trees = [trees] if isinstance(trees, xr.DataTree) else list(trees)
         figures = pd.DataFrame([selection_scores(rank_inputs(tree)) for tree in trees])
-        errors = figures.sem().add_suffix("_se")
-        rows[label] = {**figures.mean(), **errors, "num_seeds": len(trees)}
+        rows[label] = {**figures.mean(), **figures.sem().add_suffix("_se"), "num_seeds": len(trees)}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("scheme")
     return table.astype({"num_seeds": int})

@@ -4,7 +4,6 @@ Weights are exchangeable between neurons and flip sign together, so that R-hat, 
 single weights say nothing.
 """
 
-import arviz_stats
 import numpy as np
 import xarray as xr
 
@@ -47,19 +46,13 @@ def log_density_of(tree: xr.DataTree) -> xr.DataArray | None:
     return next((stats[name].astype(float) for name in ("log_p", "lp") if name in stats), None)
 
 
-def standard_errors(functions: xr.Dataset, independent: bool) -> xr.Dataset:
-    """Monte-Carlo errors of the means: sd/√ESS of Markov chains, sd/√draws of independent draws."""
-    if independent:
-        return functions.std(ddof=1) / np.sqrt(functions.sizes["chain"] * functions.sizes["draw"])
-    return arviz_stats.mcse(functions)
-
-
-def by_name(dataset: xr.Dataset) -> dict[str, float]:
-    """The numbers in a dataset of scalars."""
-    return {name: float(value) for name, value in dataset.data_vars.items()}
+def all_draws(values: xr.DataArray) -> np.ndarray:
+    """Values of every draw, the chains one after the other: (chain, draw, ...) as (draw, ...)."""
+    array = values.transpose("chain", "draw", ...).to_numpy().astype(float)
+    return array.reshape(-1, *array.shape[2:])
 
 
 def _components(name: str, values: xr.DataArray, dim: str, most: int | None = None) -> dict:
     """``name[0]``, ``name[1]``, …, the first `most` components of `values` along `dim`."""
-    count = min(values.sizes[dim], most or values.sizes[dim])
-    return {f"{name}[{j}]": values.isel({dim: j}, drop=True).astype(float) for j in range(count)}
+    places = range(values.sizes[dim])[:most]
+    return {f"{name}[{j}]": values.isel({dim: j}, drop=True).astype(float) for j in places}

@@ -27,8 +27,7 @@ def guide_pareto_k(tree: xr.DataTree) -> float | None:
     if "log_q" not in stats:
         return None
     log_ratios = (stats["log_p"] - stats["log_q"]).to_numpy().astype(float).ravel()
-    # As for log likelihoods, whose leave-one-out ratios are 1/p(y|θ), psislw takes minus the log of
-    # the ratios.
+    # psislw takes minus their log, as for log likelihoods, whose leave-one-out ratios are 1/p(y|θ).
     try:
         k = float(array_stats.psislw(-log_ratios)[1])
     except NoTailError:
@@ -61,29 +60,22 @@ def check_guide(tree: xr.DataTree, pareto_k: float | None) -> list[Check]:
     """The checks on a guide's draws: Pareto k̂ of the importance ratios, agreement of the restarts.
 
     Below k̂ = 0.7 reweighting the draws gives posterior means; above, the guide misses parts of the
-    posterior, or is too narrow. The figure of the restarts is the ELBO: where the runner-up is
-    within its error of the best and others are far below, the bound has several optima and each is
-    an answer.
-
-    Notes
-    -----
-    Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating variational inference* (2018).
+    posterior, or is too narrow: Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating
+    variational inference* (2018). High values are expected of a mean-field guide on a multimodal
+    posterior. The figure of the restarts is the ELBO: where the runner-up is within its error of the
+    best and others are far below, the bound has several optima and each is an answer.
     """
     checks = []
     if "log_q" in stats_of(tree):
-        make = partial(Check, "guide k̂", POSTERIOR, limit=PARETO_K_LIMIT, figure="pareto_k")
+        status, message = "passed", "importance weights would correct the guide: it covers the posterior"
         if pareto_k is None:
+            status = "failed"
             message = "Pareto k̂ of the guide cannot be judged: no Pareto law fits its importance ratios"
-            checks.append(make("failed", message))
         elif pareto_k > PARETO_K_LIMIT:
-            message = (
-                f"the guide is not close to the posterior (Pareto k̂ {pareto_k:.2f}): it is narrower than "
-                "the posterior or misses parts of it; compare with a sampler"
-            )
-            checks.append(make("failed", message, value=pareto_k))
-        else:
-            message = "importance weights would correct the guide: it covers the posterior"
-            checks.append(make("passed", message, value=pareto_k))
+            status, why = "failed", "it is narrower than the posterior or misses parts of it"
+            far = f"the guide is not close to the posterior (Pareto k̂ {pareto_k:.2f})"
+            message = f"{far}: {why}; compare with a sampler"
+        checks.append(Check("guide k̂", POSTERIOR, status, message, pareto_k, PARETO_K_LIMIT, "pareto_k"))
     if "restarts" in tree.children and tree["restarts"].sizes.get("restart", 1) > 1:
         checks.append(_check_restarts(tree["restarts"].to_dataset()))
     return checks
@@ -92,21 +84,16 @@ def check_guide(tree: xr.DataTree, pareto_k: float | None) -> list[Check]:
 def _check_restarts(restarts: xr.Dataset) -> Check:
     elbo, se = restarts.elbo.to_numpy(), restarts.elbo_se.to_numpy()
     finite = np.isfinite(elbo)
-    order = np.argsort(np.where(finite, elbo, -np.inf))[::-1]
-    best, others = order[0], order[1:]
+    best, *others = np.argsort(np.where(finite, elbo, -np.inf))[::-1]
     gap = elbo[best] - elbo[others]
     # Bounds of one optimum still differ by the noise of the last steps: a nat is no second optimum.
     limit = norm.isf(0.01 / len(others)) * np.hypot(se[best], se[others]) + 1.0
-    alone = not finite[others].any() or bool((gap > limit).all())
-    make = partial(Check, "restarts", POSTERIOR, value=float(gap[0]), figure="restarts")
-    if alone:
-        message = (
-            f"only one of {len(elbo)} restarts reaches the bound {elbo[best]:.1f} (next "
-            f"{elbo[others[0]]:.1f}); more restarts may find a better one"
-        )
-        return make("note", message)
     reached = 1 + int((gap <= limit).sum())
-    return make("passed", f"{reached} of {len(elbo)} restarts reach the best bound")
+    status, message = "passed", f"{reached} of {len(elbo)} restarts reach the best bound"
+    if not finite[others].any() or bool((gap > limit).all()):
+        status, bounds = "note", f"{elbo[best]:.1f} (next {elbo[others[0]]:.1f})"
+        message = f"only one of {len(elbo)} restarts reaches the bound {bounds}; more restarts may find a better one"
+    return Check("restarts", POSTERIOR, status, message, float(gap[0]), figure="restarts")
 
 
 def check_loo(loo) -> Check:
@@ -117,14 +104,11 @@ def check_loo(loo) -> Check:
     if loo is None:
         message = "leave-one-out cannot be judged: the draws are too few, or the same; run longer"
         return Check("LOO k̂", ELPD, "failed", message)
-    k = np.asarray(loo.pareto_k, float)
-    limit = float(loo.good_k)
+    k, limit = np.asarray(loo.pareto_k, float), float(loo.good_k)
     bad = int((~(k <= limit)).sum())  # a tail that no Pareto law fits has no k̂, and is as bad
     make = partial(Check, "LOO k̂", ELPD, value=float(k.max()), limit=limit, figure="pareto_k")
     if not bad:
         return make("passed", f"leave-one-out by reweighting is safe at all {k.size} points")
-    message = (
-        f"{bad} of {k.size} points have Pareto k̂ above {limit:.2f}: leaving one out changes the "
-        "posterior too much for reweighting; refit without them, or use K-fold cross-validation"
-    )
-    return make("failed", message)
+    why = "leaving one out changes the posterior too much for reweighting"
+    remedy = "refit without them, or use K-fold cross-validation"
+    return make("failed", f"{bad} of {k.size} points have Pareto k̂ above {limit:.2f}: {why}; {remedy}")

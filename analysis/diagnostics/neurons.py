@@ -1,7 +1,5 @@
 """Neurons that mean the same in every draw: sorted, or matched to common prototypes by assignment."""
 
-from functools import partial
-
 import arviz_stats
 import numpy as np
 import xarray as xr
@@ -9,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from analysis.diagnostics.check import POSTERIOR, Check
 from analysis.diagnostics.convergence import R_HAT_LIMIT
-from analysis.diagnostics.functions import log_density_of
+from analysis.diagnostics.functions import all_draws, log_density_of
 from analysis.diagnostics.provenance import network_of
 from analysis.results.order_parameters import group, is_independent
 
@@ -32,16 +30,8 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
 
     in turns: given the prototypes the best labels of a draw are an assignment problem, solved
     exactly; given the labels the best prototypes are means. The start is the draw of the highest log
-    density.
-
-    Parameters
-    ----------
-    tree
-        A result in the schema.
-    num_neurons
-        Prototypes to keep, the strongest by |a_i||w_i| in the first of them; all by default.
-    max_draws
-        Draws to use, evenly spaced through every chain.
+    density: all its neurons, or its `num_neurons` strongest by |a_i||w_i|. At most `max_draws` draws
+    are used, evenly spaced through every chain.
 
     Returns
     -------
@@ -53,36 +43,27 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
         on them. Attributes: ``switching``, the share of neurons whose label is not the commonest one
         of its prototype; ``mismatch``, the mean squared distance from the prototype over that of the
         neurons from one common mean: near 0 for neurons that keep their identity through all chains,
-        near 1 for neurons without any (draws of the prior).
+        near 1 for neurons without any (draws of the prior). Matching makes the draws look alike, and
+        noise the more alike the more neurons there are: read ``mismatch`` before the spread of a
+        matched neuron.
 
-    Notes
-    -----
-    Stephens, *Dealing with label switching in mixture models* (2000). Matching makes the draws look
-    alike, and noise the more alike the more neurons there are: read ``mismatch`` before the spread
-    of a matched neuron.
+    References
+    ----------
+    Stephens, *Dealing with label switching in mixture models* (2000).
 
     Examples
     --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import MeanFieldGuide, fit
-    >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40, num_test=50)
-    >>> tree = fit(network, data, MeanFieldGuide(), jax.random.key(1), num_steps=50)
     >>> matched = match_neurons(tree, max_draws=40)
-    >>> dict(matched.w.sizes)["neuron"], matched.w.sizes["chain"] * matched.w.sizes["draw"]
-    (8, 40)
+    >>> matched.w.sizes["neuron"], matched.w.sizes["chain"] * matched.w.sizes["draw"]
+    (16, 40)
     """
     posterior = _thinned(group(tree, "posterior"), max_draws)
-    names = [name for name in ("w", "a", "b") if name in posterior]
-    parts = [posterior[n].transpose("chain", "draw", "neuron", ...).to_numpy().astype(float) for n in names]
-    chains, draws, width, num_inputs = parts[0].shape
-    parts = [part.reshape(chains * draws, width, -1) for part in parts]
-    scales = [float(np.sqrt(np.mean(part**2))) or 1.0 for part in parts]
-    v = np.concatenate([part / scale for part, scale in zip(parts, scales, strict=True)], axis=-1)
-    strength = np.abs(parts[1][..., 0]) * np.linalg.norm(parts[0], axis=-1)
+    parts = {n: all_draws(posterior[n]) for n in ("w", "a", "b") if n in posterior}
+    scales = {n: float(np.sqrt(np.mean(part**2))) or 1.0 for n, part in parts.items()}
+    v = np.concatenate([np.atleast_3d(part) / scales[n] for n, part in parts.items()], axis=-1)
+    strength = np.abs(parts["a"]) * np.linalg.norm(parts["w"], axis=-1)
     first = _first_draw(tree, posterior)
-    keep = np.argsort(strength[first])[::-1][: num_neurons or width]
+    keep = np.argsort(strength[first])[::-1][:num_neurons]
     flips = network_of(tree).activation in _ODD_ACTIVATIONS
     labels, signs, prototypes = _match(v, v[first][keep], flips)
     order = np.argsort(np.take_along_axis(strength, labels, axis=1).mean(axis=0))[::-1]
@@ -90,8 +71,8 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
 
     matched = _labelled(v, labels, signs)
     within, spread = np.mean((matched - prototypes) ** 2), np.mean((matched - matched.mean((0, 1))) ** 2)
-    values = {"w": matched[..., :num_inputs] * scales[0]}
-    values |= {n: matched[..., num_inputs + i] * scales[1 + i] for i, n in enumerate(names[1:])}
+    values = {n: _labelled(np.atleast_3d(part), labels, signs) for n, part in parts.items()}
+    values = {n: part if n == "w" else part[..., 0] for n, part in values.items()}
     values |= {
         "strength": np.take_along_axis(strength, labels, axis=1),
         "sorted_strength": -np.sort(-strength, axis=-1)[:, : len(order)],
@@ -102,30 +83,12 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
     if relevant is not None:
         square = values["w"] ** 2
         values["share"] = square[..., relevant.to_numpy()].sum(-1) / square.sum(-1)
-    dims = ("chain", "draw", "neuron", "input")
+    switching = float(np.mean([1 - np.bincount(column).max() / len(column) for column in labels.T]))
+    dims, chains = ("chain", "draw", "neuron", "input"), posterior.sizes["chain"]
     return xr.Dataset(
-        {n: (dims[: v.ndim + 1], v.reshape(chains, draws, *v.shape[1:])) for n, v in values.items()},
-        attrs={"switching": _switching(labels), "mismatch": float(within / spread) if spread > 0 else 0.0},
+        {n: (dims[: v.ndim + 1], v.reshape(chains, -1, *v.shape[1:])) for n, v in values.items()},
+        attrs={"switching": switching, "mismatch": float(within / spread) if spread > 0 else 0.0},
     )
-
-
-def check_labels(tree: xr.DataTree, matched: xr.Dataset) -> Check:
-    """Whether single weights mean anything; a note where not, since no figure here is built on them."""
-    switching = matched.attrs["switching"]
-    make = partial(Check, "labels", POSTERIOR, value=switching, limit=_SWITCHING, figure="neurons")
-    if switching <= _SWITCHING:
-        return make("passed", "neurons keep their labels in all chains")
-    effect = ""
-    if not is_independent(tree):  # which have no R-hat
-        with np.errstate(invalid="ignore", divide="ignore"):  # of chains that do not move
-            r_hat = float(arviz_stats.rhat(group(tree, "posterior")[["a"]].astype(float)).a.max())
-        effect = f" (R-hat of a single readout is {r_hat:.2f})" if r_hat > R_HAT_LIMIT else ""
-    message = (
-        f"neurons change labels between or within chains{effect}: means of single weights say nothing; "
-        f"read sorted or matched neurons, which differ by {matched.attrs['mismatch']:.0%} of the spread "
-        "between neurons"
-    )
-    return make("note", message)
 
 
 def _match(v: np.ndarray, prototypes: np.ndarray, flips: bool):
@@ -152,11 +115,6 @@ def _assign(v: np.ndarray, prototypes: np.ndarray, flips: bool):
     return columns, signs[rows, columns]
 
 
-def _switching(labels: np.ndarray) -> float:
-    """Share of labels (draw, prototype) that are not the commonest label of their prototype."""
-    return float(np.mean([1 - np.bincount(column).max() / len(column) for column in labels.T]))
-
-
 def _thinned(posterior: xr.Dataset, max_draws: int) -> xr.Dataset:
     per_chain = max(1, max_draws // posterior.sizes["chain"])
     index = np.linspace(0, posterior.sizes["draw"] - 1, min(per_chain, posterior.sizes["draw"]))
@@ -166,3 +124,19 @@ def _thinned(posterior: xr.Dataset, max_draws: int) -> xr.Dataset:
 def _first_draw(tree: xr.DataTree, posterior: xr.Dataset) -> int:
     density = log_density_of(tree)
     return 0 if density is None else int(density.sel(draw=posterior.draw).to_numpy().argmax())
+
+
+def check_labels(tree: xr.DataTree, matched: xr.Dataset) -> Check:
+    """Whether single weights mean anything; a note where not, since no figure here is built on them."""
+    switching, effect = matched.attrs["switching"], ""
+    status, message = "passed", "neurons keep their labels in all chains"
+    if switching > _SWITCHING:
+        if not is_independent(tree):  # which have no R-hat
+            with np.errstate(invalid="ignore", divide="ignore"):  # of chains that do not move
+                r_hat = float(arviz_stats.rhat(group(tree, "posterior")[["a"]].astype(float)).a.max())
+            effect = f" (R-hat of a single readout is {r_hat:.2f})" if r_hat > R_HAT_LIMIT else ""
+        status, fault = "note", f"neurons change labels between or within chains{effect}"
+        apart = f"which differ by {matched.attrs['mismatch']:.0%} of the spread between neurons"
+        remedy = f"read sorted or matched neurons, {apart}"
+        message = f"{fault}: means of single weights say nothing; {remedy}"
+    return Check("labels", POSTERIOR, status, message, switching, _SWITCHING, "neurons")

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 import xarray as xr
 
-from analysis.diagnostics.diagnose import diagnose
-from analysis.diagnostics.distances import distances
+from analysis.diagnostics.distances import distances, is_converged_nuts
 from analysis.diagnostics.feature_selection import feature_selection
 from analysis.diagnostics.provenance import bias_order, name_of, same_posterior, settings_of
 from analysis.diagnostics.verdict import Verdict, assess
@@ -20,24 +19,14 @@ def assess_all(
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Verdict]:
-    """The verdict on every result, given the others.
+    """The verdict of :func:`assess` on every result (by label), given the others.
 
     Among the results of the same network on the same data are found: a run of the same scheme from
     another start, a run of the same kernel at half the step size, and, as the reference, a run of
-    NUTS that has converged.
-
-    Parameters
-    ----------
-    trees
-        Results in the schema by label.
-    seed
-        As for :func:`assess`.
-    progress
-        Called as ``progress(done, total, label)``.
+    NUTS that has converged. `progress` is called as ``progress(done, total, label)``.
     """
     report = progress or (lambda done, total, text: None)
-    verdicts = {}
-    converged = _converged_nuts(trees)
+    verdicts, converged = {}, _converged_nuts(trees)
     for done, (label, tree) in enumerate(trees.items()):
         report(done, len(trees), label)
         peers = {n: t for n, t in trees.items() if n != label and same_posterior(tree, t)}
@@ -56,12 +45,11 @@ def assess_all(
 
 def distances_by_problem(trees: Mapping[str, xr.DataTree]) -> list[xr.Dataset]:
     """:func:`distances` of all results of each posterior that NUTS has converged on."""
-    tables, seen, converged = [], set(), _converged_nuts(trees)
-    for label, tree in trees.items():
-        if label in seen:
-            continue
-        alike = {name: other for name, other in trees.items() if same_posterior(tree, other)}
-        seen |= set(alike)
+    tables, rest, converged = [], dict(trees), _converged_nuts(trees)
+    while rest:
+        first = next(iter(rest.values()))
+        alike = {name: tree for name, tree in rest.items() if same_posterior(first, tree)}
+        rest = {name: tree for name, tree in rest.items() if name not in alike}
         reference = next((name for name in alike if name in converged), None)
         if reference is not None and len(alike) > 1:
             tables.append(distances(alike, reference))
@@ -81,25 +69,25 @@ def selection_by_scheme(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
     return feature_selection(groups) if groups else pd.DataFrame()
 
 
-def _converged_nuts(trees: Mapping[str, xr.DataTree]) -> dict[str, xr.DataTree]:
-    return {n: t for n, t in trees.items() if t.attrs.get("scheme") == "nuts" and diagnose(t).converged}
+def _converged_nuts(trees: Mapping[str, xr.DataTree]) -> set[str]:
+    return {label for label, tree in trees.items() if is_converged_nuts(tree)}
 
 
 def _is_other_start(tree, other) -> bool:
-    same_step = settings_of(tree).get("step_size") == settings_of(other).get("step_size")
-    return _same_scheme(tree, other) and same_step and tree.attrs.get("start") != other.attrs.get("start")
+    return (
+        tree.attrs["scheme"] == other.attrs["scheme"]
+        and settings_of(tree).get("step_size") == settings_of(other).get("step_size")
+        and tree.attrs.get("start") != other.attrs.get("start")
+    )
 
 
 def _is_half_step(tree, other) -> bool:
-    if bias_order(tree) is None or not _same_scheme(tree, other):
-        return False
     whole, half = settings_of(tree), settings_of(other)
     steps = whole.get("step_size"), half.get("step_size")
-    if not all(isinstance(step, float) for step in steps):
-        return False
-    alike = whole.get("preconditioner") == half.get("preconditioner")
-    return alike and math.isclose(steps[0], 2 * steps[1], rel_tol=1e-6)
-
-
-def _same_scheme(tree, other) -> bool:
-    return tree.attrs["scheme"] == other.attrs["scheme"]
+    return (
+        bias_order(tree) is not None
+        and tree.attrs["scheme"] == other.attrs["scheme"]
+        and whole.get("preconditioner") == half.get("preconditioner")
+        and all(isinstance(step, float) for step in steps)
+        and math.isclose(steps[0], 2 * steps[1], rel_tol=1e-6)
+    )

@@ -17,24 +17,19 @@ NAME = "shuffled {}"
 def add_probes(data: Dataset, key: jax.Array) -> Dataset:
     """`data` with a shuffled copy of every input appended: input d + j is input j with its rows permuted.
 
-    The rows of all copies are permuted together, among the training rows and among the test rows. The probes then
-    have, on the training rows exactly, the joint distribution of the inputs (their moments, and the correlations
-    between them), and they know nothing of y or of the inputs: whatever a ranking makes of them is chance. Source:
-    Stoppiglia, Dreyfus, Dubois and Oussar, *Ranking a random feature for variable and feature selection* (2003);
-    Kursa and Rudnicki, *Feature selection with the Boruta package* (2010).
-
-    Parameters
-    ----------
-    data
-        Any dataset of d inputs, in standard units or not.
-    key
-        A ``jax.random.key``.
+    The rows of all copies are permuted together, among the training rows and among the test rows.
+    The probes then have, on the training rows exactly, the joint distribution of the inputs (their
+    moments, and the correlations between them), and they know nothing of y or of the inputs:
+    whatever a ranking makes of them is chance. Source: Stoppiglia, Dreyfus, Dubois and Oussar,
+    *Ranking a random feature for variable and feature selection* (2003); Kursa and Rudnicki,
+    *Feature selection with the Boruta package* (2010).
 
     Returns
     -------
     Dataset
-        With 2d inputs, the probes last. ``relevant`` is that of `data`: where it was unknown it still is, since of
-        the real inputs some may be irrelevant too. Samplers are so not told which inputs are the probes.
+        With 2d inputs, the probes last. ``relevant`` is that of `data`: where it was unknown it
+        still is, since of the real inputs some may be irrelevant too. Samplers are so not told which
+        inputs are the probes.
 
     Examples
     --------
@@ -44,45 +39,38 @@ def add_probes(data: Dataset, key: jax.Array) -> Dataset:
     >>> probed.x.shape, bool((np.sort(probed.x[:, 3:], axis=0) == np.sort(probed.x[:, :3], axis=0)).all())
     ((30, 6), True)
     """
-    keys = jax.random.split(key)
-    rows, rows_test = (
-        np.asarray(jax.random.permutation(k, len(x)))
-        for k, x in zip(keys, (data.x, data.x_test), strict=True)
-    )
+    key_train, key_test = jax.random.split(key)
     units = data.standardisation
     return replace(
         data,
-        x=np.concatenate([data.x, data.x[rows]], axis=1),
-        x_test=np.concatenate([data.x_test, data.x_test[rows_test]], axis=1),
+        x=_with_shuffled(data.x, key_train),
+        x_test=_with_shuffled(data.x_test, key_test),
         teacher=None,
         names=None if data.names is None else (*data.names, *map(NAME.format, data.names)),
         standardisation=units and replace(units, mean=2 * units.mean, scale=2 * units.scale),
     )
 
 
+def _with_shuffled(x: np.ndarray, key: jax.Array) -> np.ndarray:
+    return np.concatenate([x, x[np.asarray(jax.random.permutation(key, len(x)))]], axis=1)
+
+
 def probe_scores(relevance: np.ndarray, inclusion: np.ndarray | None = None) -> dict[str, float]:
     """How well a ranking keeps the probes out.
 
-    Parameters
-    ----------
-    relevance
-        A score of every input of a dataset of :func:`add_probes`, at least 0, shape (2d,), the probes last.
-    inclusion
-        Posterior inclusion probabilities, shape (2d,), under a prior that has them.
+    `relevance` is a score of every input of a dataset of :func:`add_probes`, at least 0, shape (2d,),
+    the probes last (any other shape is a ``ValueError``); `inclusion`, of the same shape, are the
+    posterior inclusion probabilities under a prior that has them.
 
     Returns
     -------
     dict
-        ``false_selection``, the share of probes among the d highest ranked (1/2 for a ranking by chance; ties are
-        broken at random, on average); ``auc``, the chance that a real input ranks above a probe (1/2 likewise; 1 is
-        not to be had where some real inputs are irrelevant); ``above_mean``, the share of the probes whose relevance
-        exceeds the mean relevance of all inputs; ``above_probes``, the share of the real inputs that rank above
-        every probe; and with inclusion probabilities ``included``, the share of probes with one above 1/2.
-
-    Raises
-    ------
-    ValueError
-        Unless there are as many probes as real inputs.
+        ``false_selection``, the share of probes among the d highest ranked (1/2 for a ranking by
+        chance; ties are broken at random, on average); ``auc``, the chance that a real input ranks
+        above a probe (1/2 likewise; 1 is not to be had where some real inputs are irrelevant);
+        ``above_mean``, the share of the probes whose relevance exceeds the mean relevance of all
+        inputs; ``above_probes``, the share of the real inputs that rank above every probe; and with
+        inclusion probabilities ``included``, the share of probes with one above 1/2.
 
     Examples
     --------

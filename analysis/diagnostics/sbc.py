@@ -31,10 +31,8 @@ class SimulationBasedCalibration:
     Attributes
     ----------
     ranks
-        Variable per quantity, dimension ``simulation``: how many of the L draws lie below the true
-        value, 0 … L.
-    num_draws
-        L.
+        Variable per quantity, dimension ``simulation``: how many of the L = `num_draws` draws lie
+        below the true value, 0 … L.
     settings
         What was run, JSON-able.
     """
@@ -57,23 +55,20 @@ class SimulationBasedCalibration:
     def table(self) -> pd.DataFrame:
         """Tests of uniformity, a row per quantity.
 
-        Returns
-        -------
-        pandas.DataFrame
-            ``chi2`` of the counts in 16 bins and its ``p_value``; ``outside``, whether the ranks'
-            empirical distribution leaves its simultaneous 99 % band (Säilynoja and others 2022);
-            ``mean`` of the fractional ranks, below 1/2 where the draws are too high; ``spread``,
-            their standard deviation times √12, above 1 where the draws are over-confident, below 1
-            where they are too broad.
+        Columns: ``chi2`` of the counts in 16 bins and its ``p_value``; ``outside``, whether the
+        ranks' empirical distribution leaves its simultaneous 99 % band (Säilynoja and others 2022);
+        ``mean`` of the fractional ranks, below 1/2 where the draws are too high; ``spread``, their
+        standard deviation times √12, above 1 where the draws are over-confident, below 1 where they
+        are too broad.
         """
         rows = {}
         for name, rank in self.fractional_ranks.data_vars.items():
-            test = _uniformity(rank)
+            chi2, p_value = _uniformity(rank)
             rng = np.random.default_rng(0)
             _, ecdf, low, high = ecdf_pit(rank.to_numpy(), 1 - SIGNIFICANCE, _BAND_SIMULATIONS, rng=rng)
             rows[name] = {
-                "chi2": float(test.statistic),
-                "p_value": float(test.pvalue),
+                "chi2": chi2,
+                "p_value": p_value,
                 "outside": bool(((ecdf < low) | (ecdf > high)).any()),
                 "mean": float(rank.mean()),
                 "spread": float(rank.std()) * 12**0.5,
@@ -83,8 +78,7 @@ class SimulationBasedCalibration:
     @property
     def p_values(self) -> dict[str, float]:
         """p-value of the χ² test, by quantity."""
-        ranks = self.fractional_ranks.data_vars
-        return {name: float(_uniformity(rank).pvalue) for name, rank in ranks.items()}
+        return {name: _uniformity(rank)[1] for name, rank in self.fractional_ranks.data_vars.items()}
 
     @property
     def passed(self) -> bool:
@@ -97,27 +91,22 @@ class SimulationBasedCalibration:
         """The outcome in plain words."""
         p_values = self.p_values
         if self.passed:
-            return (
-                f"calibrated: {len(p_values)} quantities have uniform ranks over {self.num_simulations} "
-                "data sets."
-            )
+            found = f"{len(p_values)} quantities have uniform ranks over {self.num_simulations} data sets"
+            return f"calibrated: {found}."
         worst = min(p_values, key=p_values.get)
-        row = self.table().loc[worst]
+        mean, spread = self.table().loc[worst, ["mean", "spread"]]
         # In standard errors of the mean and the spread of uniform ranks: 1/√(12 n) and 0.447/√n.
-        off, wide = (row["mean"] - 0.5) * 12**0.5, (row["spread"] - 1) / 0.447
+        off, wide = (mean - 0.5) * 12**0.5, (spread - 1) / 0.447
+        kind = "over-confident" if wide > 0 else "too broad"
         if abs(off) > abs(wide):
             kind = "too high" if off < 0 else "too low"
-        else:
-            kind = "over-confident" if wide > 0 else "too broad"
-        return (
-            f"not calibrated: the draws of {worst} are {kind} (mean of the ranks {row['mean']:.2f}, "
-            f"spread {row['spread']:.2f}, χ² p-value {p_values[worst]:.1g})."
-        )
+        figures = f"mean of the ranks {mean:.2f}, spread {spread:.2f}, χ² p-value {p_values[worst]:.1g}"
+        return f"not calibrated: the draws of {worst} are {kind} ({figures})."
 
 
-def _uniformity(values: xr.DataArray):
-    """χ² test of values in (0, 1) against uniform counts."""
-    return chisquare(np.histogram(values, NUM_BINS, (0, 1))[0])
+def _uniformity(values: xr.DataArray) -> tuple[float, float]:
+    """χ² of values in (0, 1) against uniform counts, and its p-value."""
+    return tuple(map(float, chisquare(np.histogram(values, NUM_BINS, (0, 1))[0])))
 
 
 def simulation_based_calibration(
@@ -140,22 +129,17 @@ def simulation_based_calibration(
     points, the train MSE (which sees the data, and so errors that leave the prior's averages alone),
     the mean second moment of the weights, and log ρ of the first two inputs where the prior has it.
 
-    All data sets are run at the same time; every chain starts from a draw of the prior of its own,
-    not from θ*.
+    All data sets are run at the same time, so that `network` has to be small; every chain starts
+    from a draw of the prior of its own, not from θ*.
 
     Parameters
     ----------
-    network
-        A small one: a few neurons and inputs.
     scheme
         A kernel or a callable from a model to one, as for :func:`inference.sample`; or a guide, as
-        for :func:`inference.fit` (one restart a data set).
-    key
-        A ``jax.random.key``.
-    num_simulations
-        Data sets, at least 20.
-    num_data
-        Standard normal training inputs, the same for all data sets.
+        for :func:`inference.fit` (one restart a data set). Anything else is a ``ValueError``, as are
+        numbers out of range.
+    num_simulations, num_data
+        Data sets, at least 20, and their standard normal training inputs, the same for all.
     num_draws
         L; with L + 1 a multiple of 16, the number of bins, the χ² test loses nothing.
     num_warmup, thinning
@@ -164,17 +148,8 @@ def simulation_based_calibration(
     num_steps
         For guides: steps of Adam with a cosine schedule.
 
-    Returns
-    -------
-    SimulationBasedCalibration
-
-    Raises
-    ------
-    ValueError
-        For arguments out of range; for a scheme that is neither a kernel nor a guide.
-
-    Notes
-    -----
+    References
+    ----------
     Talts, Betancourt, Simpson, Vehtari and Gelman, *Validating Bayesian inference algorithms with
     simulation-based calibration* (2018); Modrák and others, *Simulation-based calibration checking
     for Bayesian computation: the choice of test quantities shapes sensitivity* (2023); bands:
@@ -182,21 +157,23 @@ def simulation_based_calibration(
 
     Examples
     --------
-    >>> import jax
     >>> from models import TwoLayerNetwork
     >>> from inference import SGLD
     >>> network, kernel = TwoLayerNetwork(input_dim=2, width=2, kappa=0.3), SGLD(step_size=0.01)
     >>> options = {"num_draws": 15, "num_warmup": 50}
-    >>> result = simulation_based_calibration(network, kernel, jax.random.key(0), 20, **options)
+    >>> result = simulation_based_calibration(network, kernel, random.key(0), 20, **options)
     >>> list(result.ranks), int(result.ranks.train_mse.max()) <= 15
     (['f[0]', 'f[1]', 'second_moment', 'train_mse'], True)
     """
-    checks.whole("num_simulations", num_simulations, 20)
-    checks.whole("num_data", num_data, 1)
-    checks.whole("num_draws", num_draws, 1)
-    checks.whole("num_warmup", num_warmup, 0)
-    checks.whole("thinning", thinning, 1)
-    checks.whole("num_steps", num_steps, 1)
+    counts = {"num_simulations": num_simulations, "num_data": num_data, "num_draws": num_draws}
+    lowest = {"num_simulations": 20, "num_warmup": 0}
+    for name, count in {
+        **counts,
+        "num_warmup": num_warmup,
+        "thinning": thinning,
+        "num_steps": num_steps,
+    }.items():
+        checks.whole(name, count, lowest.get(name, 1))
     key_x, key_truth, key_run = random.split(key, 3)
     x = random.normal(key_x, (num_data, network.input_dim), jnp.float32)
     x_new = random.normal(random.fold_in(key_x, 1), (_POINTS, network.input_dim), jnp.float32)
@@ -214,5 +191,5 @@ def simulation_based_calibration(
     return SimulationBasedCalibration(
         xr.Dataset({name: ("simulation", rank) for name, rank in ranks.items()}),
         num_draws,
-        {**settings, "num_simulations": num_simulations, "num_data": num_data, "num_draws": num_draws},
+        {**settings, **counts},
     )

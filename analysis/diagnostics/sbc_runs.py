@@ -1,6 +1,7 @@
 """Many small data sets from the model, and a scheme's draws for all of them in one program."""
 
 import copy
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from numpyro.infer import SVI
 
 from inference.starts import start_params
 from inference.tracing import TRACE_LOCK
+from inference.variational.restarts import compile_program
 from models import Dataset
 
 _SITES = ("w", "a", "b", "rho")
@@ -24,34 +26,28 @@ def simulate(network, keys, x) -> tuple[dict, jax.Array]:
         sites = trace(seed(network, key)).get_trace(x)
         return {n: sites[n]["value"] for n in (*_SITES, "y") if n in sites}
 
-    values = _at_once(one)(keys)
+    values = _at_once(one, keys)
     return values, values.pop("y")
 
 
+@partial(jax.jit, static_argnums=0)
 def quantities(network, params, x, x_new, y) -> dict[str, jax.Array]:
     """Label-free functions (simulation, draw) of networks (simulation, draw, ...) and their targets."""
 
-    @jax.jit
-    def evaluate(params, y):
-        f_new, f = network.apply(params, x_new), network.apply(params, x)
-        out = {f"f[{p}]": f_new[..., p] for p in range(len(x_new))}
-        out["second_moment"] = jnp.mean(params["w"] ** 2, axis=(-2, -1))
-        out["train_mse"] = jnp.mean((f - y[:, None]) ** 2, axis=-1)
-        if "rho" in params and params["rho"].ndim == 3:
-            for j in range(min(2, network.input_dim)):
-                out[f"log_rho[{j}]"] = jnp.log(params["rho"][..., j])
-        return out
-
-    return evaluate(params, y)
+    f_new, f = network.apply(params, x_new), network.apply(params, x)
+    out = {f"f[{p}]": f_new[..., p] for p in range(len(x_new))}
+    out["second_moment"] = jnp.mean(params["w"] ** 2, axis=(-2, -1))
+    out["train_mse"] = jnp.mean((f - y[:, None]) ** 2, axis=-1)
+    if "rho" in params and params["rho"].ndim == 3:
+        out |= {f"log_rho[{j}]": jnp.log(params["rho"][..., j]) for j in range(min(2, network.input_dim))}
+    return out
 
 
 def sample_all(network, kernel, key, x, y, num_warmup, num_draws, thinning) -> dict[str, jax.Array]:
     """Draws (simulation, draw, ...) of a chain of a bound kernel for each row of `y`."""
     if not hasattr(kernel, "refresh"):
-        raise ValueError(
-            f"kernel {type(kernel).__name__} cannot go on with other data, since it has no refresh; use "
-            "NUTS, HMC or a kernel of this package."
-        )
+        fault = f"kernel {type(kernel).__name__} cannot go on with other data, since it has no refresh"
+        raise ValueError(f"{fault}; use NUTS, HMC or a kernel of this package.")
     kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
     key_start, key_chains = random.split(key)
     # This data set gives the shapes: every chain is turned to its own targets below.
@@ -78,7 +74,7 @@ def sample_all(network, kernel, key, x, y, num_warmup, num_draws, thinning) -> d
         state = jax.lax.fori_loop(0, num_warmup, advance, state)
         return jax.lax.scan(one_draw, state, length=num_draws)[1]
 
-    return _at_once(run)(states, y)
+    return _at_once(run, states, y)
 
 
 def _alone(sample):
@@ -93,9 +89,8 @@ def _alone(sample):
 
 def fit_all(network, guide, key, x, y, num_draws, num_steps) -> dict[str, jax.Array]:
     """Independent draws (simulation, draw, ...) from a guide fitted to each row of `y`, one restart each."""
-    guide = guide.bind(network)
-    optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, num_steps))
-    svi = SVI(guide.model, guide, optimiser, guide.elbo(1))
+    guide, schedule = guide.bind(network), optax.cosine_decay_schedule(_LEARNING_RATE, num_steps)
+    svi = SVI(guide.model, guide, optax.adam(schedule), guide.elbo(1))
 
     def run(key, y):
         key_init, key_draw = random.split(key)
@@ -114,15 +109,9 @@ def fit_all(network, guide, key, x, y, num_draws, num_steps) -> dict[str, jax.Ar
 
         return jax.vmap(draw)(random.split(key_draw, num_draws))
 
-    return _at_once(run)(random.split(key, len(y)), y)
+    return _at_once(run, random.split(key, len(y)), y)
 
 
-def _at_once(function):
-    """`function` for all data sets in one compiled program; models are traced by one thread at a time."""
-
-    def run(*batches):
-        with TRACE_LOCK:
-            program = jax.jit(jax.vmap(function)).lower(*batches).compile()
-        return program(*batches)
-
-    return run
+def _at_once(function, *batches):
+    """`function` for all data sets in one compiled program."""
+    return compile_program(jax.vmap(function), *batches)(*batches)

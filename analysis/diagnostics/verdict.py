@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -40,20 +39,16 @@ class Verdict:
 
     Attributes
     ----------
-    label, scheme
-        Name of the result, and its scheme.
     checks
         Every :class:`Check`, in the order in which they are best read; those of the diagnosis are
         among them.
     tables
         What the checks rest on and their figures show, by name: ``functions`` (convergence),
         ``start``, ``step_size``, ``distances``; those that were asked for and apply.
-    calibration
-        Coverage and PITs of the predictions.
+    calibration, diagnosis
+        Of :func:`calibrate` and :func:`diagnose`.
     neurons
         The 64 strongest neurons, matched in 200 draws, see :func:`match_neurons`.
-    diagnosis
-        What the draws say by themselves, see :func:`diagnose`.
     """
 
     label: str
@@ -78,12 +73,11 @@ class Verdict:
         """The verdict in plain words: one sentence a concern, then what was not checked."""
         said = []
         for concern, (good, bad) in _CONCERNS.items():
-            failed = self.failures(concern)
-            passed = [c for c in self.checks if c.concern == concern and c.status in ("passed", "note")]
-            if failed:
+            passed = [c.name for c in self.checks if c.concern == concern and c.status in ("passed", "note")]
+            if failed := self.failures(concern):
                 said.append(f"{bad}: {'; '.join(c.message for c in failed)}.")
             elif passed:
-                said.append(f"{good}: nothing against it in {', '.join(c.name for c in passed)}.")
+                said.append(f"{good}: nothing against it in {', '.join(passed)}.")
         said += [f"Note: {c.message}." for c in self.checks if c.status == "note"]
         said += [f"Not checked: {c.message}." for c in self.checks if c.status == "unchecked"]
         return said
@@ -94,7 +88,7 @@ class Verdict:
     def to_frame(self) -> pd.DataFrame:
         """One row a check."""
         columns = ["name", "concern", "status", "value", "limit", "message", "figure"]
-        return pd.DataFrame(list(self.checks))[columns]
+        return pd.DataFrame(list(self.checks), columns=columns)
 
     def to_dict(self) -> dict:
         """JSON-able values: label, scheme, trusted, verdict, checks, tables, coverage."""
@@ -107,6 +101,11 @@ class Verdict:
             "checks": _records(self.to_frame()),
             "tables": {name: _records(table.reset_index()) for name, table in tables.items()},
         }
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """The rows, JSON-able: None for what is not finite."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def assess(
@@ -122,14 +121,18 @@ def assess(
     """Check a result in every way that applies to its scheme, and say in plain words whether to trust it.
 
     The checks are those of :func:`diagnose`, which need the result alone and decide whether it has
-    converged, and with them those that take another run, and those of LOO and of the predictions.
+    converged, and with them those that take another run, and those of LOO and of the predictions. A
+    check that needs another run, not given, is listed as not checked; runs that are not of the same
+    network and data, or from the same start, are a ``ValueError``.
+
+    A verdict on a sampler can only be negative: chains that agree may all miss the same mode. Start
+    dependence and a reference are the remedies; :func:`simulation_based_calibration` tests a scheme
+    on a small model.
 
     Parameters
     ----------
-    tree
-        A result in the schema: of a sampler, a guide or a fixed point.
     label
-        Its name in the verdict; the scheme by default.
+        Name of the result in the verdict; the scheme by default.
     other_start
         A run of the same scheme from another start (``start="aligned"`` where `tree` has
         ``start="prior"``). A run with ``start="both"`` needs none: its own chains are compared.
@@ -137,38 +140,14 @@ def assess(
         A run of the same kernel at half the step size, or the result of
         ``kernel.check_step_size(...)``.
     reference
-        A result to agree with, such as a converged run of NUTS on the same problem.
+        A result to agree with, such as a converged run of NUTS.
     superchains
         For many short chains, the starting point of each, see :func:`convergence_table`.
     seed
-        Seed of the simulated noise in the coverage of predictive intervals.
-
-    Returns
-    -------
-    Verdict
-        Its text is ``print(verdict)``. A check that needs another run, not given, is listed as not
-        checked.
-
-    Raises
-    ------
-    ValueError
-        For runs to compare with that are not of the same network and data, or from the same start.
-
-    Notes
-    -----
-    A verdict on a sampler can only be negative: chains that agree may all miss the same mode. Start
-    dependence and a reference are the remedies; :func:`simulation_based_calibration` tests a scheme
-    on a small model.
+        Of the simulated noise in the coverage of predictive intervals.
 
     Examples
     --------
-    >>> import jax
-    >>> from models import TwoLayerNetwork, SparseParity
-    >>> from inference import SGLD, sample
-    >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
-    >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
-    >>> kernel, key = SGLD(step_size=1e-3), jax.random.key(1)
-    >>> tree = sample(network, data, kernel, key, num_warmup=10, num_samples=20)
     >>> assess(tree).trusted  # twenty steps are not enough
     False
     """
@@ -178,9 +157,8 @@ def assess(
     if not is_independent(tree):
         checks += _start_check(tree, other_start, tables)
         checks += _step_check(tree, half_step, tables)
-    checks.append(_reference_check(tree, reference, tables))
     neurons = match_neurons(tree, num_neurons=_MATCHED_NEURONS, max_draws=_MATCHED_DRAWS)
-    checks.append(check_labels(tree, neurons))
+    checks += [_reference_check(tree, reference, tables), check_labels(tree, neurons)]
     if has_seen_data(tree):
         checks.append(check_loo(diagnosis.loo))
     calibration = calibrate(tree, seed)
@@ -188,19 +166,21 @@ def assess(
     return Verdict(label or scheme, scheme, tuple(checks), tables, calibration, neurons, diagnosis)
 
 
+def _unchecked(name: str, message: str) -> Check:
+    return Check(name, POSTERIOR, "unchecked", message)
+
+
 def _start_check(tree, other_start, tables) -> list[Check]:
     start = tree.attrs.get("start", "prior")
-    if other_start is None and "start" in tables:  # the diagnosis has compared the run's own chains
-        return []
     if other_start is None:
+        if "start" in tables:  # the diagnosis has compared the run's own chains
+            return []
         other = "aligned" if start == "prior" else "prior"
-        message = f"start dependence: run once more with start={other!r} and pass it as other_start"
-        return [Check("start", POSTERIOR, "unchecked", message)]
+        advice = f"run once more with start={other!r} and pass it as other_start"
+        return [_unchecked("start", f"start dependence: {advice}")]
     other = other_start.attrs.get("start", "given")
     if other == start != "given":
-        raise ValueError(
-            f"other_start must be a run from another start than {start!r}; run it with start=...."
-        )
+        raise ValueError(f"other_start must be a run from another start than {start!r}; set its start=.")
     tables["start"] = start_dependence(tree, other_start)
     return [check_start(tables["start"], (start, other))]
 
@@ -209,18 +189,16 @@ def _step_check(tree, half_step, tables) -> list[Check]:
     if bias_order(tree) is None:
         return []
     if half_step is None:
-        message = (
-            "step-size bias: pass a run at half the step size, or kernel.check_step_size(...), as half_step"
-        )
-        return [Check("step size", POSTERIOR, "unchecked", message)]
+        advice = "pass a run at half the step size, or kernel.check_step_size(...), as half_step"
+        return [_unchecked("step size", f"step-size bias: {advice}")]
     tables["step_size"] = step_bias(tree, half_step)
     return [check_step_bias(tables["step_size"])]
 
 
 def _reference_check(tree, reference, tables) -> Check:
     if reference is None:
-        message = "agreement with another scheme: pass a converged run of NUTS as reference"
-        return Check("reference", POSTERIOR, "unchecked", message)
+        advice = "pass a converged run of NUTS as reference"
+        return _unchecked("reference", f"agreement with another scheme: {advice}")
     check_same_posterior(tree, reference)
     table = distances({"this": tree, "reference": reference}, "reference")
     tables["distances"] = table.drop_dims("input").to_dataframe()
@@ -228,24 +206,14 @@ def _reference_check(tree, reference, tables) -> Check:
     spread = reference["predictions"].f.astype(float).std(("chain", "draw"))
     # A distance between equal laws is about its floor: only what is beyond it is evidence.
     excess = max(0.0, float(row["wasserstein"] - row["wasserstein_floor"]))
-    relative = excess / float(np.median(spread))
-    name = reference.attrs.get("scheme", "reference")
-    make = partial(Check, "reference", POSTERIOR, value=relative, limit=DISTANCE_LIMIT, figure="distances")
-    if relative <= DISTANCE_LIMIT:
-        message = (
-            f"f at the test points has the distribution that {name} gives it, within {relative:.2f} of its sd"
-        )
-        return make("passed", message)
-    ratio = float(row["spread"])
-    kind = "over-confident" if ratio < 0.8 else "too broad" if ratio > 1.25 else "in another place"
-    message = (
-        f"f at the test points is {relative:.2f} posterior standard deviations from {name}, and {kind}: "
-        f"its spread is {ratio:.2f} of {name}'s, and m differs by "
-        f"{row['order_parameter_difference']:+.3f} ± {row['order_parameter_difference_se']:.3f}"
-    )
-    return make("failed", message)
-
-
-def _records(table: pd.DataFrame) -> list[dict]:
-    """The rows, JSON-able: None for what is not finite."""
-    return json.loads(table.to_json(orient="records", double_precision=15))
+    relative, ratio = excess / float(np.median(spread)), float(row["spread"])
+    name, where = reference.attrs.get("scheme", "reference"), "f at the test points"
+    status = "passed"
+    message = f"{where} has the distribution that {name} gives it, within {relative:.2f} of its sd"
+    if not relative <= DISTANCE_LIMIT:
+        kind = "over-confident" if ratio < 0.8 else "too broad" if ratio > 1.25 else "in another place"
+        status, m = "failed", "{order_parameter_difference:+.3f} ± {order_parameter_difference_se:.3f}"
+        apart = f"{relative:.2f} posterior standard deviations from {name}, and {kind}"
+        widths = f"its spread is {ratio:.2f} of {name}'s"
+        message = f"{where} is {apart}: {widths}, and m differs by {m.format(**row)}"
+    return Check("reference", POSTERIOR, status, message, relative, DISTANCE_LIMIT, "distances")

@@ -100,14 +100,17 @@ def _stack(mean, se) -> xr.DataArray:
     return xr.concat([mean, se], dim=xr.Variable("estimate", ["mean", "se"]))
 
 
+def standard_errors(draws, independent: bool):
+    """Monte-Carlo errors of the means: sd/√ESS of Markov chains, sd/√draws of independent draws."""
+    if independent:
+        sd = draws.std(("chain", "draw"), ddof=1)
+        return sd / np.sqrt(draws.sizes["chain"] * draws.sizes["draw"])
+    return arviz_stats.mcse(draws)
+
+
 def mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
     """Mean over the draws and its Monte-Carlo standard error, dimension ``estimate``."""
-    mean = draws.mean(("chain", "draw"))
-    if independent:
-        return _stack(
-            mean, draws.std(("chain", "draw"), ddof=1) / np.sqrt(draws.chain.size * draws.draw.size)
-        )
-    return _stack(mean, arviz_stats.mcse(draws.to_dataset(name="x").astype(float))["x"])
+    return _stack(draws.mean(("chain", "draw")), standard_errors(draws.astype(float), independent))
 
 
 def _test_mse_of_mean(tree: xr.DataTree) -> xr.DataArray:

@@ -1,34 +1,20 @@
 """The diagnosis speaks up on chains made to fail and stays quiet on good ones."""
 
-import jax
 import numpy as np
 import pytest
+import synthetic_trees as synthetic
 
 from analysis import diagnose
 from analysis.diagnostics import functions_of
-from inference.runs.datatree import build_tree
 from models import ARD, TwoLayerNetwork
 
 
 def tree_of(network, data, draws, independent=False, stats=None):
-    return build_tree(
-        network,
-        data,
-        draws,
-        scheme="test",
-        settings={},
-        seed=jax.random.key(0),
-        wall_time_s=1.0,
-        gradient_evaluations=1,
-        independent_draws=independent,
-        sample_stats=stats,
-    )
+    return synthetic.tree_of(data, draws, "test", stats, independent, network=network)
 
 
-def prior_draws(network, seed, chains=4, draws=250):
-    rng = np.random.default_rng(seed)
-    w = rng.normal(0, network.input_dim**-0.5, (chains, draws, network.width, network.input_dim))
-    return {"w": w, "a": rng.normal(size=(chains, draws, network.width))}
+def prior_draws(network, seed, draws=250):
+    return synthetic.prior_networks(np.random.default_rng(seed), 4, draws, network=network)
 
 
 def test_independent_chains_of_one_law_pass(small_network, small_data):

@@ -74,11 +74,9 @@ def test_right_posteriors_pass_and_their_pits_are_uniform(calibrations):
 
 def test_the_expected_range_is_that_of_the_joint_law(calibrations):
     """Over data sets from the model the observed share falls where it is said to, mean and spread."""
-    z = []
-    for calibration in calibrations:
-        row = calibration.coverage.loc[0.8]
-        low, high = row["expected_low"], row["expected_high"]
-        z.append((2 * row["y"] - low - high) / (high - low))
+    rows = [calibration.coverage.loc[0.8] for calibration in calibrations]
+    y, low, high = np.array([row[["y", "expected_low", "expected_high"]] for row in rows]).T
+    z = (2 * y - low - high) / (high - low)
     # The half width is 3.02 standard deviations.
     assert abs(np.mean(z)) < 4 / 3.02 / 16**0.5
     assert 0.5 / 3.02 < np.std(z) < 1.6 / 3.02
@@ -109,15 +107,12 @@ def test_noise_that_the_targets_do_not_have_is_noted():
 
 def test_coverage_of_f_tells_an_over_confident_posterior():
     """Of targets without noise: the exact posterior covers them, one a tenth as wide does not."""
-    by_width = []
-    for shrink in (1.0, 0.1):
-        shares = []
-        for seed in range(3):
-            tree, _ = linear_problem(seed, shrink, target_noise=0.0)
-            shares.append(calibrate(tree).coverage["f"][0.9])
-        by_width.append(np.mean(shares))
-    assert by_width[0] > 0.9
-    assert by_width[1] < 0.5 * by_width[0]
+    wide, narrow = (
+        np.mean([calibrate(linear_problem(s, shrink, 0.0)[0]).coverage["f"][0.9] for s in range(3)])
+        for shrink in (1.0, 0.1)
+    )
+    assert wide > 0.9
+    assert narrow < 0.5 * wide
 
 
 def test_population_theories_have_no_loo_pit():

@@ -17,19 +17,13 @@ def runs(tmp_path_factory):
     """A comparison of NUTS and a guide, and NUTS from the aligned start in a folder of its own."""
     data, params, tree = synthetic.good_run(0)
     rng = np.random.default_rng(1)
-    again = synthetic.posterior_networks(rng, data)
-    aligned = synthetic.tree_of(data, again, "nuts", synthetic.nuts_stats(rng, data, again), start="aligned")
+    aligned = synthetic.second_run(data, 1)
     narrow = {"w": params["w"], "a": 0.3 * params["a"]}
     stats = {"log_p": synthetic.log_joint(data, narrow), "log_q": rng.normal(size=(4, synthetic.DRAWS))}
     guide = synthetic.tree_of(data, narrow, "mf-guide", stats, independent=True)
-    guide["restarts"] = xr.Dataset(
-        {
-            "elbo": ("restart", [-10.0, -30.0]),
-            "elbo_se": ("restart", [0.1, 0.1]),
-            "elbo_history": (("restart", "step"), [[-20.0, -10.0], [-40.0, -30.0]]),
-        },
-        coords={"step": [1, 2]},
-    )
+    history = xr.DataArray([[-20.0, -10.0], [-40.0, -30.0]], {"step": [1, 2]}, ("restart", "step"))
+    last = {"elbo": history.isel(step=-1, drop=True), "elbo_se": ("restart", [0.1, 0.1])}
+    guide["restarts"] = xr.Dataset({**last, "elbo_history": history})
     folder = tmp_path_factory.mktemp("runs")
     save_tree(xr.DataTree.from_dict({"/nuts": tree, "/guide": guide}), folder / "compare" / "run.nc")
     save_tree(aligned, folder / "aligned" / "run.nc")
@@ -39,34 +33,17 @@ def runs(tmp_path_factory):
 def test_the_command_diagnoses_side_by_side(runs, tmp_path, capsys):
     folder, _ = runs
     out = tmp_path / "out"
-    assert (
-        main(
-            [
-                "diagnose",
-                str(folder / "compare"),
-                str(folder / "aligned" / "run.nc"),
-                "--out",
-                str(out),
-                "--json",
-            ]
-        )
-        == 0
-    )
+    paths = [str(folder / "compare"), str(folder / "aligned" / "run.nc")]
+    assert main(["diagnose", *paths, "--out", str(out), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     verdicts = {v["label"]: v for v in answer["verdicts"]}
-    assert set(verdicts) == {
-        "compare/nuts-isotropic-kappa0.5",
-        "mf-guide-isotropic-kappa0.5",
-        "aligned/nuts-isotropic-kappa0.5",
-    }
+    guide, aligned = "mf-guide-isotropic-kappa0.5", "aligned/nuts-isotropic-kappa0.5"
+    assert set(verdicts) == {"compare/nuts-isotropic-kappa0.5", guide, aligned}
     nuts = verdicts["compare/nuts-isotropic-kappa0.5"]
     assert nuts["trusted"]
     assert {c["name"]: c["status"] for c in nuts["checks"]}["start"] == "passed"
-    assert not verdicts["mf-guide-isotropic-kappa0.5"]["trusted"]
-    assert [row["scheme"] for row in answer["distances"]] == [
-        "mf-guide-isotropic-kappa0.5",
-        "aligned/nuts-isotropic-kappa0.5",
-    ]
+    assert not verdicts[guide]["trusted"]
+    assert [row["scheme"] for row in answer["distances"]] == [guide, aligned]
     assert answer["feature_selection"][0]["auc"] is not None
     for name in ("verdicts.json", "checks.csv", "distances.csv", "feature_selection.csv", "settings.json"):
         assert (out / name).is_file()

@@ -17,8 +17,7 @@ def short_chains(seed, chains, draws, groups):
     """Chains of independent draws, a shift per group of them."""
     rng = np.random.default_rng(seed)
     data = synthetic.problem(rng)
-    params = synthetic.prior_networks(rng, chains * draws)
-    params = {name: value.reshape(chains, draws, *value.shape[1:]) for name, value in params.items()}
+    params = synthetic.prior_networks(rng, chains, draws)
     params["w"] *= 1 + 0.5 * np.repeat(groups, chains // len(groups))[:, None, None, None]
     return synthetic.tree_of(data, params)
 
@@ -130,8 +129,7 @@ def test_an_assignment_is_the_best_of_all():
 
 def test_neurons_of_the_prior_have_no_identity():
     rng = np.random.default_rng(0)
-    params = synthetic.prior_networks(rng, 400)
-    params = {name: value.reshape(4, 100, *value.shape[1:]) for name, value in params.items()}
+    params = synthetic.prior_networks(rng, 4, 100)
     matched = match_neurons(synthetic.tree_of(synthetic.problem(rng), params))
     assert matched.attrs["mismatch"] > 0.4
     assert "share" in matched

@@ -12,8 +12,7 @@ from analysis.diagnostics.feature_selection import input_scores
 def selecting_tree(seed, strength):
     """Prior draws in which the relevant input's weights are `strength` times as large."""
     rng = np.random.default_rng(seed)
-    params = synthetic.prior_networks(rng, 400)
-    params = {name: value.reshape(4, 100, *value.shape[1:]) for name, value in params.items()}
+    params = synthetic.prior_networks(rng, 4, 100)
     params["w"] = params["w"] * np.array([strength, 1.0, 1.0])
     return synthetic.tree_of(synthetic.problem(rng), params)
 

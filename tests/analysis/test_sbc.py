@@ -53,12 +53,20 @@ def test_simulations_are_from_the_joint_law():
     np.testing.assert_allclose(np.var(np.asarray(params["w"]), axis=0), 0.5, rtol=0.15)
 
 
-def test_each_chain_samples_the_posterior_of_its_own_targets():
+@pytest.mark.parametrize(
+    ("kernel", "num_warmup"),
+    [
+        (SGLD(step_size=5e-3), 500),
+        # Its chains exchange places over κ.
+        (ParallelTempering(SGLD(step_size=5e-3), kappas=[0.1, 0.2], steps_per_swap=2), 250),
+    ],
+)
+def test_each_chain_samples_the_posterior_of_its_own_targets(kernel, num_warmup):
     """Two data sets of opposite targets, at small noise: f takes the sign of its own."""
     network = TwoLayerNetwork(input_dim=1, width=4, kappa=0.1)
     x = np.ones((5, 1), np.float32)
     y = np.array([[1.0] * 5, [-1.0] * 5], np.float32)
-    draws = sample_all(network, SGLD(step_size=5e-3).bind(network), jax.random.key(0), x, y, 500, 50, 5)
+    draws = sample_all(network, kernel.bind(network), jax.random.key(0), x, y, num_warmup, 50, 5)
     values = quantities(network, draws, x, x[:1], y)
     np.testing.assert_allclose(np.asarray(values["f[0]"]).mean(axis=1), [1, -1], atol=0.15)
     assert (np.asarray(values["train_mse"]).mean(axis=1) < 0.1).all()
@@ -100,17 +108,6 @@ def test_sgld_is_calibrated_at_a_small_step_and_not_at_a_large_one():
 def test_the_mean_field_guide_is_over_confident():
     result = simulation_based_calibration(SMALL, MeanFieldGuide(), jax.random.key(1), LONG, num_steps=1500)
     assert not result.passed
-
-
-def test_replicas_of_each_chain_see_its_own_targets():
-    """Opposite targets again, for chains that exchange places over κ."""
-    network = TwoLayerNetwork(input_dim=1, width=4, kappa=0.1)
-    x = np.ones((5, 1), np.float32)
-    y = np.array([[1.0] * 5, [-1.0] * 5], np.float32)
-    kernel = ParallelTempering(SGLD(step_size=5e-3), kappas=[0.1, 0.2], steps_per_swap=2).bind(network)
-    draws = sample_all(network, kernel, jax.random.key(0), x, y, 250, 50, 5)
-    values = quantities(network, draws, x, x[:1], y)
-    np.testing.assert_allclose(np.asarray(values["f[0]"]).mean(axis=1), [1, -1], atol=0.15)
 
 
 @pytest.mark.slow
