@@ -1,4 +1,5 @@
 """Figures of comparisons, diagnostics, phase diagrams. Every function returns a matplotlib figure, writes nothing."""
+# ruff: noqa: F401  (what is imported here is what the folder offers)
 
 from analysis.plots.calibration import plot_calibration
 from analysis.plots.convergence import plot_convergence, plot_differences
@@ -14,28 +15,3 @@ from analysis.plots.sbc import plot_sbc
 from analysis.plots.scaling import plot_critical_noise
 from analysis.plots.traces import plot_energy, plot_function_traces
 from analysis.plots.verdicts import plot_together, plot_verdict, plot_verdicts
-
-__all__ = [
-    "plot_calibration",
-    "plot_convergence",
-    "plot_critical_noise",
-    "plot_differences",
-    "plot_distances",
-    "plot_energy",
-    "plot_feature_selection",
-    "plot_function_traces",
-    "plot_inclusion",
-    "plot_neurons",
-    "plot_noise_curves",
-    "plot_order_parameters",
-    "plot_pareto_k",
-    "plot_phase_diagram",
-    "plot_prior_predictive",
-    "plot_restarts",
-    "plot_sbc",
-    "plot_second_moments",
-    "plot_together",
-    "plot_verdict",
-    "plot_verdicts",
-    "plot_weight_marginals",
-]

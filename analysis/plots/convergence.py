@@ -15,12 +15,8 @@ def plot_convergence(verdicts: list[Verdict]) -> Figure:
     """R-hat and effective sample sizes of every label-free function, a row per sampler.
 
     Every dot is a function; the worst is named. Left of the line at the limit R-hat is fine, right
-    of its own line ESS is. Results of independent draws, which have no R-hat, are left out.
-
-    Raises
-    ------
-    ValueError
-        Where no result is a sampler's.
+    of its own line ESS is. Results of independent draws, which have no R-hat, are left out;
+    ``ValueError`` where none is left.
     """
     verdicts = [v for v in verdicts if "r_hat" in v.tables["functions"]]
     if not verdicts:
@@ -59,12 +55,7 @@ def plot_differences(verdict: Verdict) -> Figure:
 
     Left, where two starts were compared: difference of the means of every function in posterior
     standard deviations. Right, where two step sizes were: relative bias. Bars are two standard
-    errors; the shaded range is what the checks let pass.
-
-    Raises
-    ------
-    ValueError
-        Where neither was compared.
+    errors; the shaded range is what the checks let pass. ``ValueError`` where neither was compared.
     """
     shown = {}
     if "start" in verdict.tables:

@@ -14,12 +14,8 @@ def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
     """Pareto k̂ of every left-out point, sorted, by scheme; a guide's own k̂ in the legend.
 
     Above the dashed line, or lines, where the numbers of draws differ, leave-one-out by reweighting
-    is not safe. (ArviZ's ``plot_khat`` shows one result, and which point each k̂ is of.)
-
-    Raises
-    ------
-    ValueError
-        Where leave-one-out has no meaning for any of the results.
+    is not safe; ``ValueError`` where it has no meaning for any of the results. (ArviZ's
+    ``plot_khat`` shows one result, and which point each k̂ is of.)
     """
     verdicts = [v for v in verdicts if v.diagnosis.loo is not None]
     if not verdicts:
@@ -39,13 +35,7 @@ def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
 
 
 def plot_restarts(tree: xr.DataTree, label: str = "") -> Figure:
-    """Evidence lower bound of every restart of a guide over the steps; the one that was kept drawn heavily.
-
-    Raises
-    ------
-    ValueError
-        For a result that is not a guide's.
-    """
+    """Evidence lower bound of every restart of a guide over the steps; the one that was kept drawn heavily."""
     if "restarts" not in tree.children:
         raise ValueError("tree holds no restarts; pass a result of fit(...).")
     restarts, best = tree["restarts"].to_dataset(), tree.attrs.get("best_restart", 0)

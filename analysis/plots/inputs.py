@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.plots.style import (
     RED,
+    YELLOW,
     colour,
     heading,
     kappas_of,
@@ -16,7 +17,6 @@ from analysis.plots.style import (
     new_figure,
     prior_look,
     priors_of,
-    shade_relevant,
     title,
 )
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
@@ -32,12 +32,9 @@ def plot_second_moments(comparison: Comparison) -> Figure:
     A row per κ, a column per prior. Bars are two Monte-Carlo standard errors; schemes are set off
     sideways.
     """
-    figure, grid = _by_kappa_and_prior(comparison.results, _second_moments, 5.2, 2.6)
-    for axes, *_ in grid:
-        axes.set_ylabel("second moment E[w²]")
-    for axes in (axes for line in grid for axes in line):
-        axes.set_yscale("log")
-    return figure
+    return _by_kappa_and_prior(
+        comparison.results, _second_moments, 5.2, 2.6, "second moment E[w²]", yscale="log"
+    )
 
 
 def plot_inclusion(comparison: Comparison) -> Figure:
@@ -47,37 +44,32 @@ def plot_inclusion(comparison: Comparison) -> Figure:
     under others are left out.
     """
     results = [r for r in comparison.results if has_inclusion(r.tree)]
-    figure, grid = _by_kappa_and_prior(results, _inclusion, 7.0, 2.3)
-    for axes, *_ in grid:
-        axes.set(ylim=(-0.03, 1.03), ylabel="P(included | data)")
-    return figure
+    return _by_kappa_and_prior(results, _inclusion, 7.0, 2.3, "P(included | data)", ylim=(-0.03, 1.03))
 
 
-def _second_moments(result: SchemeResult):
-    moments = order_parameters(result.tree).second_moment
-    return moments.sel(estimate="mean").to_numpy(), moments.sel(estimate="se").to_numpy()
+def _second_moments(result: SchemeResult) -> np.ndarray:
+    return order_parameters(result.tree).second_moment.sel(estimate=["mean", "se"]).to_numpy()
 
 
-def _inclusion(result: SchemeResult):
-    table = inclusion_probabilities(result.tree)
-    return table.probability.to_numpy(), table.se.to_numpy()
+def _inclusion(result: SchemeResult) -> np.ndarray:
+    return inclusion_probabilities(result.tree)[["probability", "se"]].to_numpy().T
 
 
-def _by_kappa_and_prior(results, means_and_errors, width: float, height: float):
+def _by_kappa_and_prior(results, means_and_errors, width, height, ylabel: str, **look) -> Figure:
     kappas, priors = kappas_of(results), priors_of(results)
     size = (width * len(priors), 0.4 + height * len(kappas))
-    figure, grid = new_figure(len(kappas), len(priors), *size, sharex=True, sharey="row")
+    labels = {"xlabel": "input", "ylabel": ylabel}
+    figure, grid = new_figure(len(kappas), len(priors), *size, sharex=True, sharey="row", **labels)
     for kappa, line in zip(kappas, grid, strict=True):
         for prior, axes in zip(priors, line, strict=True):
             shown = [r for r in results if r.row["kappa"] == kappa and r.row["prior"] == prior]
             _panel(axes, shown, means_and_errors)
             heading(axes, f"{prior}, κ = {kappa:g}")
-    for axes in grid[-1]:
-        axes.set_xlabel("input")
+            axes.set(**look)
     schemes = dict.fromkeys(r.row["scheme"] for r in results)
     handles = [grid[0][0].plot([], [], "o", ms=4, color=colour(s), label=title(s))[0] for s in schemes]
     legend(figure, handles=handles, ncols=2 + 2 * len(priors))
-    return figure, grid
+    return figure
 
 
 def _panel(axes, results, means_and_errors) -> None:
@@ -90,16 +82,14 @@ def _panel(axes, results, means_and_errors) -> None:
         if len(means) <= _MOST_NUMBERED:
             axes.set_xticks(inputs)
     if results and "relevant" in results[0].tree["constant_data"]:
-        shade_relevant(axes, results[0].tree["constant_data"].relevant.to_numpy())
+        for j in results[0].tree["constant_data"].relevant.to_numpy():
+            axes.axvspan(j - 0.5, j + 0.5, color=YELLOW, alpha=0.35, lw=0, zorder=0)
 
 
 def plot_feature_selection(rankings: Mapping[str, pd.DataFrame]) -> Figure:
     """Inclusion probability of every input, a row per scheme; relevant inputs framed, ranks written in.
 
-    Parameters
-    ----------
-    rankings
-        Tables of :func:`analysis.diagnostics.rank_inputs` by label.
+    `rankings` are tables of :func:`analysis.diagnostics.rank_inputs` by label.
     """
     tables = list(rankings.values())
     inclusion = np.array([table["inclusion"] for table in tables])

@@ -1,6 +1,7 @@
 """Learning curves of sampled networks with the theories over them."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -26,32 +27,27 @@ _LABEL = 0.14  # width of a label as a share of a column
 def plot_learning_curve(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Figure:
     """m and the test MSE of a draw against P: a column per κ, a colour per prior, a line style per theory.
 
-    Networks are marks with the standard error over the seeds, hollow where a seed's chains did not converge.
-    Theories of infinite data are levels, from the start that gives the larger m too where there are two solutions.
-
-    Parameters
-    ----------
-    table
-        From :func:`analysis.sweep.reproduction_table.summary`.
-    reference
-        Points of other authors, from :func:`analysis.sweep.reproduction_table.read_reference`.
+    Networks are marks with the standard error over the seeds, hollow where a seed's chains did not
+    converge. Theories of infinite data are levels, from the start that gives the larger m too where
+    there are two solutions. `table` is of :func:`analysis.sweep.reproduction_table.summary`,
+    `reference`, points of other authors, of ``read_reference`` there.
     """
     networks, theories = (table[table.source == source] for source in ("networks", "theory"))
     kappas = sorted(networks.kappa.unique(), reverse=True)
-    figure, rows = new_figure(2, len(kappas), 1.2 + 3.2 * len(kappas), 6.2, sharex=True, sharey="row")
+    size, shared = (1.2 + 3.2 * len(kappas), 6.2), {"sharex": True, "sharey": "row"}
+    figure, rows = new_figure(2, len(kappas), *size, xlabel="training points P", **shared)
     for (quantity, label), row in zip(_QUANTITIES.items(), rows, strict=True):
+        row[0].set_ylabel(label)
         for axes, kappa in zip(row, kappas, strict=True):
             _theory_lines(axes, theories[np.isclose(theories.kappa, kappa)], quantity)
             _network_marks(axes, networks[networks.kappa == kappa], quantity)
             if reference is not None:
                 _reference_marks(axes, reference[np.isclose(reference.kappa, kappa)], quantity)
             axes.set_xscale("log")
-        row[0].set_ylabel(label)
     for axes, kappa in zip(rows[0], kappas, strict=True):
         axes.set_title(f"κ = {kappa:g}", fontsize=10)
-        axes.set_ylim(-0.04, 1.04)
-    for axes in rows[1]:
-        axes.set(yscale="log", xlabel="training points P")
+    rows[0][0].set_ylim(-0.04, 1.04)
+    rows[1][0].set_yscale("log")
     _log_ticks(rows[1], sorted(networks.num_data.unique()))
     columns = min(4, int(figure.get_figwidth() / 2))
     legend(figure, handles=_legend(networks, theories, reference), ncols=columns)
@@ -93,11 +89,9 @@ def _network_marks(axes, part: pd.DataFrame, quantity: str) -> None:
 def _reference_marks(axes, part: pd.DataFrame, quantity: str) -> None:
     for scheme, points in part.groupby("scheme", sort=False):
         marker, prior = _REFERENCE[scheme]
-        error = points.get(f"{quantity}_sd")
-        axes.errorbar(
-            points.P, points[quantity], yerr=error, fmt=marker, ms=7, capsize=2, lw=0.8,
-            color=prior_look(prior)[0], mec="black", mew=0.6 if marker == "*" else 1.2, alpha=0.7, zorder=3,
-        )  # fmt: skip
+        look = {"color": prior_look(prior)[0], "mec": "black", "mew": 0.6 if marker == "*" else 1.2}
+        look |= {"yerr": points.get(f"{quantity}_sd"), "capsize": 2, "lw": 0.8, "alpha": 0.7, "zorder": 3}
+        axes.errorbar(points.P, points[quantity], fmt=marker, ms=7, **look)
 
 
 def _log_ticks(row, sizes: list[float]) -> None:
@@ -124,28 +118,21 @@ def _apart(sizes: list[float], low: float, high: float) -> list[float]:
 
 
 def _legend(networks: pd.DataFrame, theories: pd.DataFrame, reference) -> list[Line2D]:
-    handles = []
+    line, mark, handles = partial(Line2D, [], []), partial(Line2D, [], [], ls=""), []
     for prior in networks.prior.unique():
         shade, marker, label = prior_look(prior)
-        handles.append(Line2D([], [], ls="", marker=marker, color=shade, label=f"networks, {label}"))
+        handles.append(mark(marker=marker, color=shade, label=f"networks, {label}"))
     if (networks.num_converged < networks.num_seeds).any():
-        look = {"ls": "", "marker": "o", "mfc": "white", "mec": "0.3"}
-        handles.append(Line2D([], [], **look, label="hollow: not converged"))
-    levels = set()
-    for name in theories.scheme.unique():
-        style, width = _LINES[name]
-        level = not np.isfinite(theories.num_data[theories.scheme == name]).any()
-        if level:
-            levels.add(title(name).removesuffix(" theory"))
-            continue
-        shade = "0.45" if name == "nngp" else "0.2"
-        handles.append(Line2D([], [], ls=style, lw=width, color=shade, label=title(name)))
-    if levels:
-        label = f"{', '.join(sorted(levels))}: P = ∞"
-        handles.append(Line2D([], [], ls=":", lw=1.5, color="0.2", label=label))
-    if reference is not None:
-        for scheme in reference.scheme.unique():
-            marker, prior = _REFERENCE[scheme]
-            label = "published networks" if scheme == "SGLD" else f"published {scheme}"
-            handles.append(Line2D([], [], ls="", marker=marker, color=prior_look(prior)[0], label=label))
+        handles.append(mark(marker="o", mfc="white", mec="0.3", label="hollow: not converged"))
+    names = theories.scheme.unique()
+    finite = set(theories.scheme[np.isfinite(theories.num_data)])
+    for name in (name for name in names if name in finite):
+        (style, width), shade = _LINES[name], "0.45" if name == "nngp" else "0.2"
+        handles.append(line(ls=style, lw=width, color=shade, label=title(name)))
+    if levels := sorted(title(name).removesuffix(" theory") for name in names if name not in finite):
+        handles.append(line(ls=":", lw=1.5, color="0.2", label=f"{', '.join(levels)}: P = ∞"))
+    for scheme in () if reference is None else reference.scheme.unique():
+        marker, prior = _REFERENCE[scheme]
+        label = "published networks" if scheme == "SGLD" else f"published {scheme}"
+        handles.append(mark(marker=marker, color=prior_look(prior)[0], label=label))
     return handles

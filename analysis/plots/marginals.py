@@ -20,12 +20,11 @@ def plot_weight_marginals(comparison: Comparison) -> Figure:
     the mean-field theories solve for. A row per κ and prior; left the first relevant input, right
     the first irrelevant one (the first two inputs, where the relevant ones are unknown).
     """
-    rows = {
-        (kappa, prior): comparison.select(kappa=kappa, prior=prior)
-        for kappa, prior in product(kappas_of(comparison.results), priors_of(comparison.results))
-    }
-    rows = {name: results for name, results in rows.items() if results}
-    figure, grid = new_figure(len(rows), 2, 9.5, 0.4 + 2.3 * len(rows))
+    pairs = product(kappas_of(comparison.results), priors_of(comparison.results))
+    rows = {pair: comparison.select(kappa=pair[0], prior=pair[1]) for pair in pairs}
+    rows = {pair: results for pair, results in rows.items() if results}
+    size = (9.5, 0.4 + 2.3 * len(rows))
+    figure, grid = new_figure(len(rows), 2, *size, xlabel="weight w", ylabel="density")
     for ((kappa, prior), results), line in zip(rows.items(), grid, strict=True):
         for axes, (j, kind) in zip(line, _inputs(results[0].tree), strict=True):
             for result in results:
@@ -35,10 +34,7 @@ def plot_weight_marginals(comparison: Comparison) -> Figure:
                 axes.plot(points, density, color=colour(scheme), lw=1.2, label=title(scheme))
             heading(axes, f"{prior}, κ = {kappa:g}: {kind}input {j}")
             axes.set(yscale="log", ylim=(1e-3, None))
-        line[0].set_ylabel("density")
         legend(line[0])
-    for axes in grid[-1]:
-        axes.set_xlabel("weight w")
     return figure
 
 

@@ -44,10 +44,10 @@ def plot_order_parameters(comparison: Comparison) -> Figure:
             left.axvline(value, color="0.85", lw=0.8, zorder=0)
     grid[-1][0].set_xlabel("order parameter m")
     grid[-1][1].set_xlabel("test MSE")
-    kinds = {"one draw": "0.3", "posterior mean": "white"}
     top = grid[0][1]
-    handles = [top.plot([], [], "o", mfc=face, color="0.3", label=kind)[0] for kind, face in kinds.items()]
-    legend(top, handles=handles, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    for kind, face in {"one draw": "0.3", "posterior mean": "white"}.items():
+        top.plot([], [], "o", mfc=face, color="0.3", label=kind)
+    legend(top, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 
 

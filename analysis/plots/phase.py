@@ -11,12 +11,8 @@ from inference.fixed_points import NoiseCurve
 def plot_phase_diagram(grid: xr.Dataset) -> Figure:
     """Order parameter over κ and P, a panel per theory; lines at the onset (m = 0.1, solid) and at folds (dashed).
 
-    Theories of infinite data share a last panel, m against κ.
-
-    Parameters
-    ----------
-    grid
-        From :func:`analysis.theory.phase_diagram`.
+    Theories of infinite data share a last panel, m against κ. `grid` is from
+    :func:`analysis.phase_diagram`.
     """
     finite = grid.num_data.values[np.isfinite(grid.num_data.values)]
     maps, lines = [], []
@@ -62,14 +58,9 @@ def _lines(axes, part: xr.Dataset, name: str) -> None:
 
 
 def plot_noise_curves(curves: dict[str, NoiseCurve], kappas: tuple[float, float] | None = None) -> Figure:
-    """m against κ with every branch: stable solutions solid, unstable ones dashed.
+    """m against κ, from `kappas[0]` to `kappas[1]`, with every branch of some curves by label.
 
-    Parameters
-    ----------
-    curves
-        By the label of each in the legend.
-    kappas
-        Range of κ that is shown; all by default.
+    Stable solutions are solid, unstable ones dashed.
     """
     figure, ((axes,),) = new_figure(1, 1, 6.0, 4.0)
     for label, curve in curves.items():

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import xarray as xr
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
@@ -18,45 +18,40 @@ _ONSET = "#FF4D4D"
 def plot_reproduced_phase_diagram(tree: xr.DataTree, quantity: str = "order_parameter") -> Figure:
     """m over κ and P: networks (mean over the seeds) beside a theory, a row per prior, onset lines over both.
 
-    The lines are the theory's onset (m = 0.1) from the prior's side (solid) and, where it has two solutions, from the
-    aligned one's (dashed). Circles mark cells whose chains did not converge; cells without an answer are grey.
-
-    Parameters
-    ----------
-    tree
-        From :func:`analysis.sweep.reproduce.reproduce`.
-    quantity
-        ``"order_parameter"`` or ``"test_mse"``, of a draw.
+    The lines are the theory's onset (m = 0.1) from the prior's side (solid) and, where it has two
+    solutions, from the aligned one's (dashed). Circles mark cells whose chains did not converge;
+    cells without an answer are grey. `tree` is from :func:`analysis.sweep.reproduce.reproduce`; the
+    other `quantity` is ``"test_mse"``, of a draw.
     """
-    networks, theories = (tree[name].to_dataset() for name in ("networks", "theories"))
-    networks, theories = networks.sortby(["kappa", "num_data"]), theories.sortby(["kappa", "num_data"])
+    sortable = (tree[name].to_dataset() for name in ("networks", "theories"))
+    networks, theories = (part.sortby(["kappa", "num_data"]) for part in sortable)
     priors, names = list(networks.prior.values), list(theories.theory.values)
     columns = 1 + len(names)
     size = (1.4 + 3.3 * columns, 0.5 + 2.6 * len(priors))
-    figure, rows = new_figure(len(priors), columns, *size, sharex=True, sharey=True)
-    norm, label = _scale(networks, quantity)
+    options = {"sharex": True, "sharey": True, "xlabel": "noise κ", "ylabel": "training points P"}
+    figure, rows = new_figure(len(priors), columns, *size, **options)
+    m = quantity == "order_parameter"
+    lowest = min(float(networks.test_mse_draw.min()), 0.5)
+    look = {"norm": Normalize(0, 1) if m else LogNorm(lowest, 1.5), "cmap": "viridis" if m else "viridis_r"}
     limits = [cell_edges(networks[name].values)[[0, -1]] for name in ("kappa", "num_data")]
     for row, prior in zip(rows, priors, strict=True):
         cells = networks.sel(prior=prior)
         values = cells["test_mse_draw" if quantity == "test_mse" else quantity].mean("seed")
-        image = _heat_map(row[0], values, norm)
+        image = _heat_map(row[0], values, look)
         _mark_loose(row[0], cells)
         for axes, name in zip(row[1:], names, strict=True):
             solved = theories.sel(theory=name, prior=prior)
             finite = np.isfinite(solved.num_data)
-            _heat_map(axes, solved[quantity].sel(start="prior").isel(num_data=finite), norm)
+            _heat_map(axes, solved[quantity].sel(start="prior").isel(num_data=finite), look)
             heading(axes, f"{title(str(name))}, {prior_look(str(prior))[2]}", fontsize=9)
         heading(row[0], f"networks, {prior_look(str(prior))[2]}", fontsize=9)
-        row[0].set_ylabel("training points P")
         for axes in row:
             _onsets(axes, theories.sel(theory=names[0], prior=prior))
             axes.set(xlim=limits[0], ylim=limits[1])
             if networks.sizes["num_data"] <= 8:
                 axes.set_yticks(networks.num_data.values)
             axes.yaxis.set_minor_formatter(NullFormatter())
-    for axes in rows[-1]:
-        axes.set_xlabel("noise κ")
-    figure.colorbar(image, ax=[axes for row in rows for axes in row], label=label)
+    figure.colorbar(image, ax=figure.axes, label="order parameter m" if m else "test MSE of a draw")
     handles = [
         Line2D([], [], color=_ONSET, label=f"{title(names[0])}: m = 0.1, from the prior"),
         Line2D([], [], color=_ONSET, ls="--", label="from the aligned state, where another"),
@@ -64,13 +59,6 @@ def plot_reproduced_phase_diagram(tree: xr.DataTree, quantity: str = "order_para
     ]
     legend(figure, handles=handles, ncols=3)
     return figure
-
-
-def _scale(networks: xr.Dataset, quantity: str):
-    if quantity == "order_parameter":
-        return {"vmin": 0, "vmax": 1, "cmap": "viridis"}, "order parameter m"
-    lowest = float(networks.test_mse_draw.min())
-    return {"norm": LogNorm(min(lowest, 0.5), 1.5), "cmap": "viridis_r"}, "test MSE of a draw"
 
 
 def _heat_map(axes, values: xr.DataArray, look: dict):
@@ -95,8 +83,7 @@ def _mark_loose(axes, cells: xr.Dataset) -> None:
 
 
 def _onsets(axes, solved: xr.Dataset) -> None:
+    solved = solved.isel(num_data=np.isfinite(solved.num_data.values))
     for start, style in (("aligned", "--"), ("prior", "-")):
-        onset = solved.onset.sel(start=start) if start in solved.start else solved.onset.isel(start=[])
-        onset = onset.isel(num_data=np.isfinite(solved.num_data.values))
-        if onset.size:
-            axes.plot(onset, onset.num_data, style, color=_ONSET, lw=1.6)
+        if start in solved.start and solved.sizes["num_data"]:
+            axes.plot(solved.onset.sel(start=start), solved.num_data, style, color=_ONSET, lw=1.6)

@@ -18,7 +18,8 @@ def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
     """
     names = list(dict.fromkeys(name for result in results.values() for name in result.ranks))
     size = (2.3 * len(names) + 0.6, 0.6 + 1.6 * len(results))
-    figure, grid = new_figure(len(results), len(names), *size, sharex=True, sharey="row")
+    options = {"sharex": True, "sharey": "row", "xlabel": "rank / number of draws"}
+    figure, grid = new_figure(len(results), len(names), *size, **options)
     for (label, result), row in zip(results.items(), grid, strict=True):
         table, ranks = result.table(), result.fractional_ranks
         low, high = binom.ppf([0.005, 0.995], result.num_simulations, 1 / NUM_BINS)
@@ -32,6 +33,4 @@ def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
             heading(axes, f"{name}   p = {table['p_value'][name]:.2g}", fontsize=8)
             axes.set_xticks([0, 0.5, 1])
         row[0].set_ylabel(title(label), fontsize=9)
-    for axes in grid[-1]:
-        axes.set_xlabel("rank / number of draws", fontsize=8)
     return figure

@@ -11,12 +11,8 @@ from analysis.theory.critical_noise import ScalingExponent
 def plot_critical_noise(scalings: dict[str, ScalingExponent], varied: str) -> Figure:
     """Critical noise against what was varied, on logarithmic axes, with the fitted power laws.
 
-    Parameters
-    ----------
-    scalings
-        By theory, from :func:`analysis.scaling_exponent`.
-    varied
-        Label of the horizontal axis.
+    `scalings` are, by theory, from :func:`analysis.scaling_exponent`; `varied` labels the horizontal
+    axis.
     """
     figure, ((axes,),) = new_figure(1, 1, 5.2, 3.8)
     for name, scaling in scalings.items():

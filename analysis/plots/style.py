@@ -44,14 +44,21 @@ _OTHER_PRIORS = ("#882255", "h"), ("#117733", "p"), ("#999933", "*"), ("#44AA99"
 
 
 def new_figure(
-    rows: int, columns: int, width: float, height: float, **subplots
+    rows: int, columns: int, width: float, height: float, *, xlabel: str = "", ylabel: str = "", **subplots
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure without pyplot's global state (safe in threads and servers), and its axes as rows."""
+    """A figure without pyplot's global state (safe in threads and servers), and its axes as rows.
+
+    Labels that all panels share stand under the last row and before the first column.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **subplots)
-    for one in axes.flat:
-        tidy(one)
-    return figure, axes.tolist()
+    grid = figure.subplots(rows, columns, squeeze=False, **subplots)
+    for axes in grid.flat:
+        tidy(axes)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    return figure, grid.tolist()
 
 
 def colour(scheme: str) -> str:
@@ -96,12 +103,6 @@ def rows_of_labels(axes: Axes, labels: Iterable[str], first: bool = True) -> Non
     axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def shade_relevant(axes: Axes, relevant: Iterable[int]) -> None:
-    """Mark the relevant inputs on an axis of inputs."""
-    for j in relevant:
-        axes.axvspan(j - 0.5, j + 0.5, color=YELLOW, alpha=0.35, lw=0, zorder=0)
-
-
 def kappas_of(results) -> list[float]:
     """The values of κ of some results, decreasing: from the kernel regime to feature learning."""
     return sorted({r.row["kappa"] for r in results}, reverse=True)
@@ -112,24 +113,22 @@ def priors_of(results) -> list[str]:
     return list(dict.fromkeys(r.row["prior"] for r in results))
 
 
-def for_arviz(figure: Figure, data: xr.Dataset, axes: xr.Dataset, **aes) -> arviz_plots.PlotCollection:
+def for_arviz(figure: Figure, data: xr.Dataset, axes: dict[str, Axes] | xr.Dataset, **aes):
     """Panels of ours for a plot of ArviZ, which would draw by pyplot and so pick a backend for the process.
 
-    `axes` holds the panel of every variable of `data`, or those of all as its one variable ``plot``.
+    `axes` are the panels of every variable of `data`, or those of all as one variable ``plot``.
     """
-    root = xr.Dataset({"figure": ((), boxed(figure))})
-    if "plot" in axes:
-        groups = {"/": root.merge(axes)}
+    groups = {"/": xr.Dataset({"figure": _boxed(figure)})}
+    if isinstance(axes, xr.Dataset):
+        groups["/"] = groups["/"].merge(axes)
     else:
-        places = {
-            name: (panel.dims, np.arange(panel.size).reshape(panel.shape)) for name, panel in axes.items()
-        }
-        groups = {"/": root, "plot": axes, "row_index": xr.Dataset(places), "col_index": xr.Dataset(places)}
+        panels = xr.Dataset({name: _boxed(panel) for name, panel in axes.items()})
+        places = xr.Dataset(dict.fromkeys(axes, 0))
+        groups |= {"plot": panels, "row_index": places, "col_index": places}
     return arviz_plots.PlotCollection(data, xr.DataTree.from_dict(groups), backend="matplotlib", **aes)
 
 
-def boxed(thing) -> np.ndarray:
-    """An array of one object without dimensions."""
+def _boxed(thing) -> xr.DataArray:
     box = np.empty((), object)
     box[()] = thing
-    return box
+    return xr.DataArray(box)

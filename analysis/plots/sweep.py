@@ -14,29 +14,22 @@ _MOST_TICKS = 8
 def plot_sweep(grid: xr.Dataset) -> Figure:
     """Mean of m over the seeds, κ across and P up; a column per scheme, a row per prior.
 
-    Cells without an answer stay grey, with a cross where one failed.
-
-    Parameters
-    ----------
-    grid
-        From :func:`analysis.sweep.grid`.
+    Cells of the `grid` of :func:`analysis.sweep` without an answer stay grey, with a cross where one
+    failed.
     """
     grid = grid.sortby(["kappa", "num_data"])
     priors, schemes = grid.prior.values, grid.scheme.values
     width = max(2.6, 0.55 * min(grid.sizes["kappa"], 10))
     height = max(1.8, 0.4 * min(grid.sizes["num_data"], 10))
     size = (1.4 + width * len(schemes), 0.6 + height * len(priors))
-    figure, rows = new_figure(len(priors), len(schemes), *size, sharex=True, sharey=True)
+    options = {"sharex": True, "sharey": True, "xlabel": "noise κ", "ylabel": "training points P"}
+    figure, rows = new_figure(len(priors), len(schemes), *size, **options)
     for row, prior in zip(rows, priors, strict=True):
         for axes, scheme in zip(row, schemes, strict=True):
             image = _panel(axes, grid.sel(prior=prior, scheme=scheme))
-            heading(
-                axes, f"{title(str(scheme))}, {prior_look(str(prior))[2].removesuffix(' prior')}", fontsize=9
-            )
-        row[0].set_ylabel("training points P")
-    for axes in rows[-1]:
-        axes.set_xlabel("noise κ")
-    figure.colorbar(image, ax=[axes for row in rows for axes in row], label="order parameter m")
+            under = prior_look(str(prior))[2].removesuffix(" prior")
+            heading(axes, f"{title(str(scheme))}, {under}", fontsize=9)
+    figure.colorbar(image, ax=figure.axes, label="order parameter m")
     return figure
 
 

@@ -7,17 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.diagnostics.energy import BFMI_LIMIT
 from analysis.diagnostics.functions import functions_of, stats_of
-from analysis.plots.style import (
-    BLUE,
-    CHAINS,
-    ORANGE,
-    RED,
-    boxed,
-    for_arviz,
-    legend,
-    new_figure,
-    rows_of_labels,
-)
+from analysis.plots.style import BLUE, CHAINS, ORANGE, RED, for_arviz, legend, new_figure, rows_of_labels
 
 _FUNCTIONS = {
     "order_parameter": "order parameter m",
@@ -36,13 +26,6 @@ def plot_function_traces(tree: xr.DataTree, label: str = "") -> Figure:
     fractional ranks from the uniform one, with the simultaneous 99 % band of Säilynoja, Bürkner and
     Vehtari (2022): a chain outside the band does not agree with the others. Chains that are too
     short, or do not move, have no ranks.
-
-    Parameters
-    ----------
-    tree
-        A result of :func:`inference.sample`.
-    label
-        Title of the figure.
     """
     functions = functions_of(tree)
     names = {name: text for name, text in _FUNCTIONS.items() if name in functions}
@@ -50,23 +33,13 @@ def plot_function_traces(tree: xr.DataTree, label: str = "") -> Figure:
     figure, grid = new_figure(len(names), 2, 11, 2.2 * len(names) + 0.6)
     moves = functions.sizes["draw"] >= _FEWEST_DRAWS and (functions.std() > 0).to_dataarray().all()
     ranks = {"method": "envelope", "envelope_prob": 0.99}
+    posterior, colours = xr.DataTree.from_dict({"posterior": functions}), {"aes": {"color": ["chain"]}}
     for column, (plot, options) in enumerate(((arviz_plots.plot_trace, {}), (arviz_plots.plot_rank, ranks))):
-        panels = {name: boxed(row[column]) for name, row in zip(functions, grid, strict=True)}
         if column and not moves:
             continue
-        collection = for_arviz(
-            figure,
-            functions,
-            xr.Dataset({n: ((), p) for n, p in panels.items()}),
-            aes={"color": ["chain"]},
-            color=CHAINS,
-        )
-        plot(
-            xr.DataTree.from_dict({"posterior": functions}),
-            plot_collection=collection,
-            backend="matplotlib",
-            **options,
-        )
+        panels = {name: row[column] for name, row in zip(functions, grid, strict=True)}
+        collection = for_arviz(figure, functions, panels, color=CHAINS, **colours)
+        plot(posterior, plot_collection=collection, backend="matplotlib", **options)
     figure.suptitle(label or None)
     return figure
 
@@ -82,12 +55,7 @@ def plot_energy(tree: xr.DataTree, label: str = "") -> Figure:
 
     A distribution of changes much narrower than that of the energies, chain by chain E-BFMI below
     0.3, says that the chain moves too slowly between energies. Ticks below mark the energies of
-    divergent trajectories.
-
-    Raises
-    ------
-    ValueError
-        For a result without energies, or with fewer draws than chains.
+    divergent trajectories. ``ValueError`` for a result without energies, or of too few draws.
     """
     if not has_energies(tree):
         raise ValueError("tree holds no energies to show; pass a result of NUTS or HMC, of more draws.")
@@ -113,7 +81,6 @@ def plot_energy(tree: xr.DataTree, label: str = "") -> Figure:
     legend(left, handles=handles)
     left.set_xlabel("energy")
     right.set(xlim=(0, None), xlabel="E-BFMI")
-    chains = stats.sizes["chain"]
-    rows_of_labels(right, (f"chain {c}" for c in range(chains)))
+    rows_of_labels(right, (f"chain {c}" for c in range(stats.sizes["chain"])))
     figure.suptitle(label or None)
     return figure

@@ -21,12 +21,7 @@ def plot_verdicts(
 ) -> dict[str, Figure]:
     """The figures that the verdicts refer to, by name: that of the check's figure, then the result's.
 
-    Parameters
-    ----------
-    trees, verdicts
-        Results in the schema and the verdicts on them, by the same labels.
-    tables
-        Distances, see :func:`analysis.diagnostics.distances_by_problem`.
+    Labels are shared; `tables` are of :func:`analysis.diagnostics.distances_by_problem`.
     """
     drawn = plot_together(trees, verdicts, tables)
     for label, verdict in verdicts.items():
