@@ -32,7 +32,7 @@ def prior_predictive(
     Parameters
     ----------
     network
-        The network; its κ plays no role but in ``log_likelihood``.
+        The network; its κ plays no role.
     data
         The data whose inputs and targets the draws are held against, without conditioning on them; from a teacher
         500 test points are drawn.

@@ -69,10 +69,11 @@ def build_tree(
     Returns
     -------
     xarray.DataTree
-        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``), ``predictions`` (``f``
-        on the test inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data``
-        (inputs, test data, relevant inputs). Attributes: scheme, prior, independent_draws,
-        settings, network (JSON), seed, versions, wall_time_s, gradient_evaluations, created_at.
+        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``; none with the attribute
+        ``population`` = 1, of draws that have not seen the data), ``predictions`` (``f`` on the test
+        inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data`` (inputs, test
+        data, relevant inputs). Attributes: scheme, prior, independent_draws, settings, network
+        (JSON), seed, versions, wall_time_s, gradient_evaluations, created_at.
     """
     posterior = {
         k: np.asarray(v)
@@ -93,6 +94,8 @@ def build_tree(
         groups["constant_data"]["relevant"] = np.asarray(data.relevant)
     if not groups["sample_stats"]:
         del groups["sample_stats"]
+    if (extra_attributes or {}).get("population"):  # no leave-one-out can rank it
+        del groups["log_likelihood"]
     dims = {
         **_plate_dims(network, data),
         "w": ["neuron", "input"],

@@ -3,6 +3,7 @@
 import json
 import math
 
+import arviz
 import jax
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def test_rows_are_json_and_complete(small_comparison):
     assert by_scheme["mf-guide"]["pareto_k"] is not None
     assert by_scheme["mean-field"]["elpd_loo"] is None  # a population theory has seen no data
     assert by_scheme["nngp"]["elpd_loo"] is not None
+
+
+def test_only_what_has_seen_the_data_has_a_likelihood_of_them(small_comparison):
+    seen = {r.row["scheme"]: "log_likelihood" in r.tree.children for r in small_comparison.results}
+    assert seen.pop("mean-field") is seen.pop("mean-field-ard") is False
+    assert all(seen.values())
+    with pytest.raises(TypeError, match="log likelihood not found"):
+        arviz.loo(small_comparison.select(scheme="mean-field")[0].tree)
 
 
 def test_a_theory_s_row_holds_its_exact_figures(small_comparison, small_network, small_data):
