@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from analysis.diagnostics.diagnose import functions_of
+from analysis.diagnostics.functions import functions_of
 from inference.variational.fit import fit
 from inference.variational.guides import MeanFieldARDGuide, MeanFieldGuide
 from models import ARD, Dataset, NeuronARD, SparseParity, TwoLayerNetwork, WeightPrior
