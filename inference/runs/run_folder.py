@@ -139,13 +139,9 @@ def open_run(folder: str | Path, fingerprint: dict, *, resume: bool) -> Iterator
     """The run in `folder`, begun or found there, which no other process writes to in the meantime.
 
     The folder is made where it does not exist; `fingerprint`, JSON-able, says what determines the
-    draws; `resume` allows for a run that is there already.
-
-    Raises
-    ------
-    ValueError
-        For a folder with a run, unless `resume`; for a run with another fingerprint; for files that
-        are damaged, that cannot be written, or that another process is writing.
+    draws. ``ValueError`` for a folder with a run, unless `resume`; for a run with another
+    fingerprint; for files that are damaged, that cannot be written, or that another process is
+    writing.
     """
     path = Path(folder)
     with _writing(path):

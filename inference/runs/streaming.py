@@ -47,12 +47,8 @@ def stream_chains(
     progress, status
         As for :func:`inference.runs.chains.run_chains`.
 
-    Raises
-    ------
-    Interrupted
-        After Ctrl-C; everything up to it has been saved.
-    ValueError
-        Where the folder cannot be written, or a chain diverges.
+    :class:`Interrupted` comes after Ctrl-C, with everything up to it saved, ``ValueError`` where the
+    folder cannot be written or a chain diverges.
     """
     start, pending, text = folder.checkpoint, [], ""
     if start.leaves:
