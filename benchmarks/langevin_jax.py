@@ -36,8 +36,8 @@ def problem(num_data: int) -> Dataset:
 def ours(data, chains):
     """Our kernel as ``sample`` runs it: all chains side by side in one compiled loop."""
     plan = SamplingPlan(NETWORK, data, SGLD(step_size=STEP_SIZE), jax.random.key(1), num_chains=chains)
-    kernel, keys, args, kwargs = plan.chains()
-    state = kernel.init(keys, 0, plan.starts()["init_params"], args, kwargs)
+    kernel, keys, args, kwargs = plan.chains
+    state = kernel.init(keys, 0, plan.options["init_params"], args, kwargs)
     return state, lambda i, state: kernel.step(state, args, kwargs), lambda state: state.z
 
 

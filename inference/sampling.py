@@ -42,18 +42,15 @@ def sample(
 
     Parameters
     ----------
-    network, data
-        The model and its data.
     kernel
         A kernel without a model, such as ``SGLD(step_size=1e-3)``; one with a model of its own; or
         a callable from a model to a kernel, such as ``NUTS`` or ``lambda model: NUTS(model,
         max_tree_depth=8)``.
     key
         A ``jax.random.key``; the same key gives the same draws on the same platform.
-    num_warmup
-        Steps of each chain that are thrown away (and, by NUTS, used to adapt).
-    num_samples, thinning
-        Steps after the warm-up, of which every `thinning`-th is kept, as in NumPyro.
+    num_warmup, num_samples, thinning
+        Steps of each chain that are thrown away (and, by NUTS, used to adapt), and steps after
+        them, of which every `thinning`-th is kept, as in NumPyro.
     num_chains
         Chains, run side by side on one device.
     start
@@ -107,19 +104,8 @@ def sample(
     if resume and folder is None:
         raise ValueError("resume needs the folder of the run to go on with; give folder=....")
     checks.positive("checkpoint_every", checkpoint_every)
-    plan = SamplingPlan(
-        network,
-        data,
-        kernel,
-        key,
-        num_warmup=num_warmup,
-        num_samples=num_samples,
-        num_chains=num_chains,
-        thinning=thinning,
-        start=start,
-        init_params=init_params,
-        subsample_size=subsample_size,
-    )
+    lengths = (num_warmup, num_samples, num_chains, thinning)
+    plan = SamplingPlan(network, data, kernel, key, *lengths, start, init_params, subsample_size)
 
     def status(sites: dict) -> str:
         sites = jax.tree.map(lambda v: v[:, None], sites)
@@ -127,7 +113,10 @@ def sample(
 
     with progress_callback(progress, plan.scheme) as report:
         if folder is None:
-            return _in_memory(plan, report, status if progress else None)
+            began = time.perf_counter()
+            options = {"progress": report, "status": status if progress else None}
+            sites, fields, _, work = run_chains(*plan.chains, **plan.options, **options)
+            return plan.tree(sites, fields, work, time.perf_counter() - began)
         with open_run(folder, plan.fingerprint(), resume=resume) as run:
             if run.finished:
                 report(plan.num_steps, plan.num_steps, "finished before")
@@ -136,38 +125,17 @@ def sample(
             return run.result()
 
 
-def _in_memory(plan: SamplingPlan, report: ProgressCallback, status) -> xr.DataTree:
-    began = time.perf_counter()
-    result = run_chains(*plan.chains(), **plan.lengths, **plan.starts(), progress=report, status=status)
-    seconds = time.perf_counter() - began
-    return plan.tree(result.sites, result.fields, result.gradient_evaluations, seconds)
-
-
 def _in_folder(plan: SamplingPlan, run, checkpoint_every: float, report: ProgressCallback, status) -> None:
     began = time.perf_counter()
     report(run.checkpoint.done, plan.num_steps, "compiling")
     try:
-        chains = CompiledChains(
-            *plan.chains(),
-            **plan.starts(),
-            num_warmup=plan.num_warmup,
-            num_draws=plan.lengths["num_draws"],
-        )
+        chains = CompiledChains(*plan.chains, **plan.options)
     except Exception:
         if run.checkpoint.done == 0:
             run.abandon()
         raise
     try:
-        stream_chains(
-            chains,
-            run,
-            plan.piece,
-            **plan.lengths,
-            checkpoint_every=checkpoint_every,
-            began=began,
-            progress=report,
-            status=status,
-        )
+        stream_chains(chains, run, plan.piece, checkpoint_every, began, report, status)
     except DivergenceError:
         run.abandon()  # it would diverge again
         raise

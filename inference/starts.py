@@ -23,8 +23,8 @@ CHAIN_STARTS = (*STARTS, "both")
 _READOUTS = 2**30
 
 
-def check_problem(network: TwoLayerNetwork, data: Dataset) -> None:
-    """``ValueError`` unless `data` fits `network`."""
+def check_problem(network: TwoLayerNetwork, data: Dataset, subsample_size: int | None = None) -> None:
+    """``ValueError`` unless `data` fits `network`, and minibatches of `subsample_size` fit `data`."""
     if not isinstance(network, TwoLayerNetwork):
         raise ValueError(f"network must be a TwoLayerNetwork, got {type(network).__name__}.")
     if not isinstance(data, Dataset):
@@ -35,29 +35,29 @@ def check_problem(network: TwoLayerNetwork, data: Dataset) -> None:
         raise ValueError(
             f"network.input_dim={network.input_dim} must equal the data's number of inputs, {data.input_dim}."
         )
+    if subsample_size is not None:
+        checks.whole("subsample_size", subsample_size, 1)
+        if subsample_size > data.num_data:
+            raise ValueError(
+                f"subsample_size must not exceed num_data={data.num_data}, got {subsample_size}."
+            )
 
 
 def start_params(
     network: TwoLayerNetwork, data: Dataset, key: jax.Array, num_chains: int, start: str
 ) -> dict:
-    """Unconstrained initial values of every latent site, one set a chain.
+    """Unconstrained initial values of every latent site, one set a chain (leading).
 
     Parameters
     ----------
-    network, data
-        The model and its data.
-    key
-        A ``jax.random.key``.
-    num_chains
-        Leading dimension of the result.
     start
         ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons (at
         least one for each sign pattern, as far as the width allows) are replaced by neurons that
         point along the relevant inputs, one after another through all sign patterns σ: w_S ∝ σ/√k
         at 1.5 times the norm of a prior neuron, the rest of their weights shrunk to a tenth. The
-        readouts are then drawn from their exact Gaussian posterior given the hidden weights.
-        ``"both"``: the first half of the chains (the larger, where their number is odd) as by
-        ``"prior"``, the others as by ``"aligned"``, with the same draws.
+        readouts are then drawn from their exact Gaussian posterior given the hidden weights
+        (:mod:`models.readouts`). ``"both"``: the first half of the chains (the larger, where their
+        number is odd) as by ``"prior"``, the others as by ``"aligned"``, with the same draws.
 
     Raises
     ------
@@ -81,7 +81,8 @@ def start_params(
             params = {**latent, "w": align(sites["w"]["value"], data.relevant)}
             latent |= network.prior.sites_from_weights(params["w"])
             if "a" in latent:  # not where the readouts are integrated out
-                latent["a"] = readout_draw(network, data, params, jax.random.fold_in(key, _READOUTS))
+                own = jax.random.fold_in(key, _READOUTS)
+                latent["a"] = network.draw_readouts(own, params, data.x, data.y)
         return unconstrain_fn(network, (data.x, data.y), {}, latent)
 
     def all_chains(keys):
@@ -96,16 +97,10 @@ def start_params(
 def align(w: jax.Array, relevant: tuple[int, ...]) -> jax.Array:
     """The weights `w` (N, d) with a quarter of the rows pointed along the sign patterns of `relevant`."""
     width, degree = w.shape[0], len(relevant)
-    # With many relevant inputs the patterns outnumber the neurons: take as many as there are rows
-    # to fill.
+    # With many relevant inputs the patterns outnumber the rows to fill.
     patterns = np.array(list(itertools.islice(itertools.product((1.0, -1.0), repeat=degree), width)))
     count = min(width, max(len(patterns), width // 4))
     norm = 1.5 * jnp.sqrt((w**2).sum(axis=1).mean())
     aligned = 0.1 * w[:count]
     sigma = patterns[np.arange(count) % len(patterns)] / np.sqrt(degree)
     return w.at[:count].set(aligned.at[:, np.array(relevant)].set(norm * sigma))
-
-
-def readout_draw(network: TwoLayerNetwork, data: Dataset, params: dict, key: jax.Array) -> jax.Array:
-    """Readouts from their exact posterior given the hidden layer, see :mod:`models.readouts`."""
-    return network.draw_readouts(key, params, data.x, data.y)

@@ -20,10 +20,8 @@ class Standardisation:
 
     Parameters
     ----------
-    mean, scale
-        Mean and standard deviation (divisor P) of every input, each of length d.
-    target_mean, target_scale
-        Those of the target.
+    mean, scale, target_mean, target_scale
+        Mean and standard deviation (divisor P) of every input, each of length d, and of the target.
     dropped
         Inputs that were left out since they are constant on the training rows.
 
@@ -101,14 +99,9 @@ class Dataset:
 
     def __post_init__(self):
         for inputs, targets in (("x", "y"), ("x_test", "y_test")):
-            x = checks.finite_array(inputs, getattr(self, inputs), ndim=2)
-            y = checks.finite_array(targets, getattr(self, targets), ndim=1)
-            if len(x) == 0 or x.shape[1] == 0:
+            x, y = _checked(inputs, getattr(self, inputs), targets, getattr(self, targets))
+            if x.size == 0:
                 raise ValueError(f"{inputs} must have at least one row and one column, got shape {x.shape}.")
-            if len(x) != len(y):
-                raise ValueError(
-                    f"{targets} must have one value per row of {inputs}: {len(y)} against {len(x)}."
-                )
             object.__setattr__(self, inputs, x)
             object.__setattr__(self, targets, y)
         if not self.y_test.any():
@@ -153,9 +146,7 @@ class Dataset:
             raise ValueError("x_test and y_test must be given together, or both left out.")
         if x_test is not None:
             return cls(x, y, x_test, y_test, relevant, names=names)
-        x, y = checks.finite_array("x", x, ndim=2), checks.finite_array("y", y, ndim=1)
-        if len(x) != len(y):
-            raise ValueError(f"y must have one value per row of x: {len(y)} against {len(x)}.")
+        x, y = _checked("x", x, "y", y)
         if len(x) < 2:
             raise ValueError(
                 f"x must have at least 2 rows to hold some out, got {len(x)}; or pass x_test and y_test."
@@ -244,6 +235,14 @@ class Dataset:
                 tuple(mean.tolist()), tuple(scale.tolist()), target_mean, target_scale, tuple(constant)
             ),
         )
+
+
+def _checked(inputs: str, x, targets: str, y) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays; ``ValueError`` unless they are finite, with a target for every row."""
+    x, y = checks.finite_array(inputs, x, ndim=2), checks.finite_array(targets, y, ndim=1)
+    if len(x) != len(y):
+        raise ValueError(f"{targets} must have one value per row of {inputs}: {len(y)} against {len(x)}.")
+    return x, y
 
 
 def _held_out(num_rows: int, test_fraction: float) -> int:

@@ -90,14 +90,8 @@ class TwoLayerNetwork:
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None, subsample_size: int | None = None) -> None:
         """The NumPyro model: ``w``, ``a`` (``b``), the prior's own sites, and ``y`` observed at `y`.
 
-        Parameters
-        ----------
-        x
-            Inputs, shape (P, input_dim).
-        y
-            Targets, shape (P,); None makes ``y`` a latent draw (prior or posterior predictive).
-        subsample_size
-            Minibatch size B; the likelihood of the minibatch is scaled by P/B.
+        `x` has shape (P, input_dim), `y` (P,); None makes ``y`` a latent draw (prior or posterior
+        predictive). The likelihood of a minibatch of `subsample_size` B is scaled by P/B.
         """
         num_data = self._check_shapes(x, y)
         params = self.sample_parameters()
@@ -126,20 +120,10 @@ class TwoLayerNetwork:
         return ACTIVATIONS[self.activation](preactivation)
 
     def apply(self, params: dict[str, ArrayLike], x: ArrayLike) -> jax.Array:
-        """The function f(x) = N^(-γ) Σ_i a_i φ(w_i·x + b_i).
+        """The function f(x) = N^(-γ) Σ_i a_i φ(w_i·x + b_i), shape (..., P), at `x` of shape (P, d).
 
-        Parameters
-        ----------
-        params
-            ``w`` of shape (..., N, d), ``a`` of shape (..., N), with biases ``b`` of shape (...,
-            N); leading dimensions are batches of networks. Other entries are ignored.
-        x
-            Inputs, shape (P, d).
-
-        Returns
-        -------
-        jax.Array
-            Shape (..., P).
+        `params` holds ``w`` (..., N, d), ``a`` (..., N) and, with biases, ``b`` (..., N); leading
+        dimensions are batches of networks. Other entries are ignored.
         """
         hidden = self.features(params, x)
         return jnp.einsum("...n,...np->...p", jnp.asarray(params["a"]), hidden) * self.width**-self.gamma

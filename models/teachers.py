@@ -28,15 +28,7 @@ class Teacher:
         raise TypeError(f"{type(self).__name__} must define __call__(self, x).")
 
     def sample(self, key: jax.Array, num_data: int, num_test: int = 1000) -> Dataset:
-        """Independent training and test data.
-
-        Parameters
-        ----------
-        key
-            A ``jax.random.key``.
-        num_data, num_test
-            Number of training and of test points, at least 1 each.
-        """
+        """Independent training and test data, `num_data` and `num_test` points, at least 1 each."""
         checks.whole("num_data", num_data, 1)
         checks.whole("num_test", num_test, 1)
         key_train, key_test = jax.random.split(key)
@@ -51,16 +43,17 @@ class _BinaryInputs(Teacher):
         return jax.random.rademacher(key, (num, self.input_dim), dtype=jnp.float32)
 
 
-def _check_subset(input_dim: int, degree: int, relevant) -> tuple[int, ...]:
+def _check_subset(input_dim: int, name: str, count: int, relevant) -> tuple[int, ...]:
+    """The relevant inputs, whose number `count` the teacher calls `name`."""
     checks.whole("input_dim", input_dim, 1)
-    checks.whole("degree", degree, 1)
-    if degree > input_dim:
+    checks.whole(name, count, 1)
+    if count > input_dim:
         raise ValueError(
-            f"degree must not exceed input_dim={input_dim}, got {degree}; lower degree or raise input_dim."
+            f"{name} must not exceed input_dim={input_dim}, got {count}; lower {name} or raise input_dim."
         )
-    relevant = tuple(range(degree)) if relevant is None else check_relevant(relevant, input_dim)
-    if len(relevant) != degree:
-        raise ValueError(f"relevant must name degree={degree} inputs, got {len(relevant)}.")
+    relevant = tuple(range(count)) if relevant is None else check_relevant(relevant, input_dim)
+    if len(relevant) != count:
+        raise ValueError(f"relevant must name {name}={count} inputs, got {len(relevant)}.")
     return relevant
 
 
@@ -70,10 +63,9 @@ class SparseParity(_BinaryInputs):
 
     Parameters
     ----------
-    input_dim
-        d.
-    degree
-        k ≤ d. A ReLU network without biases has no overlap with odd parities of degree above 1.
+    input_dim, degree
+        d, and k ≤ d. A ReLU network without biases has no overlap with odd parities of degree above
+        1.
     relevant
         The indices S; the first k by default.
 
@@ -89,7 +81,9 @@ class SparseParity(_BinaryInputs):
     relevant: tuple[int, ...] | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "relevant", _check_subset(self.input_dim, self.degree, self.relevant))
+        object.__setattr__(
+            self, "relevant", _check_subset(self.input_dim, "degree", self.degree, self.relevant)
+        )
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """χ_S(x), shape (...)."""
@@ -126,12 +120,9 @@ class ParitySum(_BinaryInputs):
         subsets = tuple(tuple(sorted(check_relevant(t, self.input_dim))) for t in self.subsets)
         if not subsets or len(set(subsets)) < len(subsets):
             raise ValueError(f"subsets must be distinct index sets, at least one, got {self.subsets!r}.")
-        default = (len(subsets) ** -0.5,) * len(subsets)
-        coefficients = (
-            default
-            if self.coefficients is None
-            else tuple(checks.finite_array("coefficients", self.coefficients, ndim=1).tolist())
-        )
+        coefficients = (len(subsets) ** -0.5,) * len(subsets)
+        if self.coefficients is not None:
+            coefficients = tuple(checks.finite_array("coefficients", self.coefficients, ndim=1).tolist())
         if len(coefficients) != len(subsets) or not any(coefficients):
             raise ValueError(
                 f"coefficients must be {len(subsets)} finite numbers, one per subset and not all 0, "
@@ -169,12 +160,8 @@ class SingleIndex(Teacher):
 
     Parameters
     ----------
-    input_dim
-        d.
-    num_relevant
-        k ≤ d.
-    hermite_degree
-        p ≥ 1.
+    input_dim, num_relevant, hermite_degree
+        d, k ≤ d, and p ≥ 1.
     normalized
         False (default): E[y²] = p!. True: y is divided by √(p!), so that E[y²] = 1.
     relevant
@@ -193,14 +180,9 @@ class SingleIndex(Teacher):
     relevant: tuple[int, ...] | None = None
 
     def __post_init__(self):
-        checks.whole("num_relevant", self.num_relevant, 1)
         checks.whole("hermite_degree", self.hermite_degree, 1)
-        checks.whole("input_dim", self.input_dim, 1)
-        if self.num_relevant > self.input_dim:
-            raise ValueError(
-                f"num_relevant must not exceed input_dim={self.input_dim}, got {self.num_relevant}."
-            )
-        object.__setattr__(self, "relevant", _check_subset(self.input_dim, self.num_relevant, self.relevant))
+        relevant = _check_subset(self.input_dim, "num_relevant", self.num_relevant, self.relevant)
+        object.__setattr__(self, "relevant", relevant)
 
     def inputs(self, key: jax.Array, num: int) -> jax.Array:
         """`num` standard Gaussian inputs, shape (num, input_dim)."""

@@ -11,7 +11,7 @@ from analysis.diagnostics.check import POSTERIOR, Check
 from analysis.diagnostics.functions import functions_of
 from analysis.diagnostics.provenance import bias_order, check_same_posterior
 from analysis.results.order_parameters import is_independent, standard_errors
-from inference.runs.step_halving import StepSizeCheck
+from inference.runs.step_halving import StepSizeCheck, extrapolate
 
 # Chance of a false alarm over all functions together (Bonferroni), and the size from which a
 # difference matters, in posterior standard deviations: below it, it is smaller than the error of a
@@ -87,31 +87,17 @@ def check_start(table: pd.DataFrame, starts: tuple[str, str]) -> Check:
 
 
 def step_bias(tree: xr.DataTree, half: xr.DataTree | StepSizeCheck) -> pd.DataFrame:
-    """Bias of the step size ε from runs at ε and at ε/2, by Richardson extrapolation.
+    """Bias of the step size ε of `tree`, see :func:`inference.runs.step_halving.extrapolate`.
 
-        A(ε) - A(0) ≈ 2ᵖ/(2ᵖ - 1) (A(ε) - A(ε/2)),        p = 1 for SGLD, see :func:`bias_order`
-
-    `half` is the run at ε/2, or the :class:`StepSizeCheck` of a kernel, which has made both runs
-    itself.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``function`` (train and test MSE, order parameter, mean second moment); columns
-        ``value``, ``half_value``, ``bias``, ``se``, and ``scale``, what the bias is relative to: the
-        size of the mean, 1 for the order parameter.
+    `half` is a run at ε/2, or the :class:`StepSizeCheck` of a kernel, which has made both runs. A
+    row per function: train and test MSE, order parameter, mean second moment.
     """
     if isinstance(half, StepSizeCheck):
-        columns = {n: getattr(half, n) for n in ("value", "half_value", "bias", "error", "scale")}
-        return pd.DataFrame(columns).rename(columns={"error": "se"}).rename_axis("function")
+        return half.table
     check_same_posterior(tree, half)
     table = mean_differences(_biased_functions(tree), _biased_functions(half))
-    order = bias_order(tree) or 1
-    factor = 2**order / (2**order - 1)
-    scale = table["first"].abs().where(table.index != "order_parameter", 1.0)
     table = table.rename(columns={"first": "value", "second": "half_value"})
-    bias = {"bias": factor * table["difference"], "se": factor * table["se"], "scale": scale}
-    return table[["value", "half_value"]].assign(**bias)
+    return extrapolate(table[["value", "half_value", "se"]], bias_order(tree) or 1)
 
 
 def _biased_functions(tree: xr.DataTree) -> xr.Dataset:

@@ -18,13 +18,58 @@ from inference.kernels.divergence import all_finite, check_start
 from inference.kernels.potential import ModelPotential, compiled_once
 from inference.kernels.preconditioning import broadcast_preconditioner, check_preconditioner, prior_variances
 
+STATE_FIELDS = ("i", "z", "potential_energy", "z_grad", "step_size", "diverging", "rng_key")
+"""
+The fields of the states of all Langevin kernels, to which each adds its own:
 
-class LangevinKernel(MCMCKernel):
-    """Base of the kernels that move by ∇Û; a subclass states its update rule in :meth:`_move`.
+ - **i** - number of finite steps taken so far, warm-up included; the argument of a step-size
+   schedule.
+ - **z** - Python collection of unconstrained values at the latent sites.
+ - **potential_energy** - U(z), estimated from the last minibatch where the model subsamples.
+ - **z_grad** - gradient of that estimate at ``z``; the next step uses it.
+ - **step_size** - ε of the last step.
+ - **diverging** - True once a step has left the finite numbers; ``z`` then stays at its last finite
+   value.
+ - **rng_key** - random key for the next step.
+"""
 
-    Its states are namedtuples with at least the fields of
-    :class:`inference.kernels.sgld.SGLDState`. A subclass with more of them fills them in
-    :meth:`_initial_state`. The parameters are those of :class:`inference.SGLD`.
+
+class ChainKernel(MCMCKernel):
+    """Base of the kernels whose states, namedtuples with ``z`` and ``rng_key``, come alone or one a chain."""
+
+    sample_field = "z"
+    default_fields = ("z", "diverging")
+
+    def __init__(self, model: Callable | None):
+        self._model = model
+        self._num_warmup = 0  # set by init
+
+    @property
+    def model(self):
+        return self._model
+
+    def sample(self, state, model_args, model_kwargs):
+        """One step of every chain in `state`, see :meth:`step`."""
+        return self.step(state, model_args, model_kwargs)
+
+    def step(self, state, model_args=(), model_kwargs=None):
+        """One step of every chain in `state`: one that diverges stays put from then on, with ``diverging`` set."""
+        return self._by_chain(self._step_one, state, model_args, model_kwargs)
+
+    def refresh(self, state, model_args, model_kwargs):
+        """U and ∇U at the current z, where the data have changed, as in :class:`numpyro.infer.Gibbs`."""
+        return self._by_chain(self._refresh_one, state, model_args, model_kwargs)
+
+    def _by_chain(self, function, state, model_args, model_kwargs):
+        one = partial(function, model_args=model_args, model_kwargs=model_kwargs or {})
+        return one(state) if is_prng_key(state.rng_key) else jax.vmap(one)(state)
+
+
+class LangevinKernel(ChainKernel):
+    """Base of the kernels that move by ∇Û; a subclass has the parameters of :class:`inference.SGLD`.
+
+    It states its update rule in :meth:`_move`, the type of its states, with :data:`STATE_FIELDS`,
+    in ``_state_type``, and how their own fields begin in :meth:`_own_fields`.
 
     Attributes
     ----------
@@ -32,8 +77,6 @@ class LangevinKernel(MCMCKernel):
         State fields worth keeping with every draw, by the names that ArviZ gives them.
     subsamples
         Whether minibatches are allowed.
-    gradients_per_step
-        Evaluations of ∇Û that one step costs.
     bias_order
         p where the step size biases the stationary law by O(εᵖ) with exact gradients; None where it
         does not.
@@ -44,7 +87,6 @@ class LangevinKernel(MCMCKernel):
         "step_size": "step_size",
     }
     subsamples: ClassVar[bool] = True
-    gradients_per_step: ClassVar[int] = 1
     bias_order: ClassVar[int | None] = 1
 
     def __init__(
@@ -55,6 +97,7 @@ class LangevinKernel(MCMCKernel):
         preconditioner=None,
         init_strategy: Callable = init_to_uniform,
     ):
+        super().__init__(model)
         if model is not None and potential_fn is not None:
             raise ValueError("Only one of model and potential_fn may be given.")
         if model is not None and not callable(model):
@@ -62,8 +105,7 @@ class LangevinKernel(MCMCKernel):
                 f"model must be a NumPyro model, got {model!r}; name other arguments, step_size=... ."
             )
         _check_step_size(step_size)
-        self._by_prior = check_preconditioner(preconditioner, potential_fn)
-        self._model = model
+        check_preconditioner(preconditioner, potential_fn)
         self._potential_fn = potential_fn
         self._step_size = step_size
         self._preconditioner = preconditioner
@@ -71,12 +113,11 @@ class LangevinKernel(MCMCKernel):
         self._scale = None  # M, a pytree like z, set by init
         self._potential = None  # of the model, set by init
         self._accumulates = False  # set by accumulating
-        self._num_warmup = 0  # set by init
         self._postprocess_fn = None
 
-    def _initial_state(self, z, energy, grad, step, diverging, rng_key):
-        """The state of one chain at its start."""
-        raise NotImplementedError
+    def _own_fields(self, z, grad, step, rng_key) -> dict:
+        """The fields of a subclass's own in the first state; ``rng_key`` too, where it is used for them."""
+        return {}
 
     def _move(self, state, step, key, energy_and_grad) -> dict:
         """The update rule: ``z``, ``potential_energy``, ``z_grad`` and other changed fields after one step.
@@ -86,27 +127,13 @@ class LangevinKernel(MCMCKernel):
         """
         raise NotImplementedError
 
-    @property
-    def model(self):
-        return self._model
-
-    @property
-    def sample_field(self):
-        return "z"
-
-    @property
-    def default_fields(self):
-        return ("z", "diverging")
-
     def get_diagnostics_str(self, state):
         return f"step size {state.step_size:.2e}, potential energy {state.potential_energy:.4g}"
 
     def bind(self, model: Callable):
         """A copy of this kernel for `model`."""
-        kernel = copy.copy(self)
-        kernel._model, kernel._potential_fn, kernel._postprocess_fn = model, None, None
-        kernel._scale = kernel._potential = None
-        return kernel
+        unbound = {"_potential_fn": None, "_postprocess_fn": None, "_scale": None, "_potential": None}
+        return self._changed(_model=model, **unbound)
 
     def wrap_model(self, wrapper: Callable):
         return self if self._model is None else self.bind(wrapper(self._model))
@@ -117,24 +144,24 @@ class LangevinKernel(MCMCKernel):
         One evaluation costs that of the full batch, and has the memory of one minibatch; see
         :meth:`inference.kernels.potential.ModelPotential.accumulated`.
         """
-        kernel = copy.copy(self)
-        kernel._accumulates = True
-        return kernel
+        return self._changed(_accumulates=True)
 
     def with_step_size(self, step_size: float | Callable):
         """A copy of this kernel with another step size, not checked: it may be a traced number."""
+        return self._changed(_step_size=step_size)
+
+    def _changed(self, **attributes):
         kernel = copy.copy(self)
-        kernel._step_size = step_size
+        vars(kernel).update(attributes)
         return kernel
 
     def settings(self) -> dict:
         """JSON-able settings of the kernel."""
-        step = self._step_size
-        given = None if self._preconditioner is None else "given"
+        step, given = self._step_size, self._preconditioner
         return {
             "kernel": type(self).__name__,
             "step_size": float(step) if not callable(step) else getattr(step, "__name__", repr(step)),
-            "preconditioner": "prior" if self._by_prior else given,
+            "preconditioner": given if given is None or isinstance(given, str) else "given",
         }
 
     def init(self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None):
@@ -156,7 +183,7 @@ class LangevinKernel(MCMCKernel):
             init_params, self._postprocess_fn = self._potential.initial_values(
                 key_model, init_params, self._init_strategy, model_args, model_kwargs
             )
-            if self._by_prior:
+            if isinstance(scale, str):
                 scale = prior_variances(self._potential.fixed, model_args, model_kwargs)
         elif self._potential_fn is None:
             raise ValueError(
@@ -164,41 +191,23 @@ class LangevinKernel(MCMCKernel):
             )
         elif init_params is None:
             raise ValueError(f"init_params must be given when {type(self).__name__} samples a potential_fn.")
-        self._scale = broadcast_preconditioner(
-            scale,
-            init_params if single else jax.tree.map(lambda v: v[0], init_params),
-        )
+        one_chain = init_params if single else jax.tree.map(lambda v: v[0], init_params)
+        self._scale = broadcast_preconditioner(scale, one_chain)
 
         def init_all(z, rng_key, key_batch, args, kwargs):
             def init_one(z, rng_key, key_batch):
                 energy, grad = self._energy_and_grad(z, key_batch, args, kwargs)
                 step = jnp.asarray(self._step_size_at(jnp.array(0)), energy.dtype)
-                return self._initial_state(z, energy, grad, step, ~jnp.isfinite(energy), rng_key)
+                common = (jnp.array(0), z, energy, grad, step, ~jnp.isfinite(energy), rng_key)
+                return self._state_type(
+                    **dict(zip(STATE_FIELDS, common, strict=True)) | self._own_fields(z, grad, step, rng_key)
+                )
 
             return (init_one if single else jax.vmap(init_one))(z, rng_key, key_batch)
 
         state = compiled_once(init_all)(init_params, rng_key, key_batch, model_args, model_kwargs)
         check_start(self, state)
         return state
-
-    def sample(self, state, model_args, model_kwargs):
-        """One step of every chain in `state`, see :meth:`step`."""
-        return self.step(state, model_args, model_kwargs)
-
-    def step(self, state, model_args=(), model_kwargs=None):
-        """One step of every chain in `state`: one that diverges stays put from then on, with ``diverging`` set."""
-        step = partial(self._step_one, model_args=model_args, model_kwargs=model_kwargs or {})
-        return step(state) if is_prng_key(state.rng_key) else jax.vmap(step)(state)
-
-    def refresh(self, state, model_args, model_kwargs):
-        """U and ∇U at the current z, for use as a block of :class:`numpyro.infer.Gibbs`."""
-
-        def refresh_one(state):
-            rng_key, key_batch = random.split(state.rng_key)
-            energy, grad = self._energy_and_grad(state.z, key_batch, model_args, model_kwargs or {})
-            return state._replace(potential_energy=energy, z_grad=grad, rng_key=rng_key)
-
-        return refresh_one(state) if is_prng_key(state.rng_key) else jax.vmap(refresh_one)(state)
 
     def postprocess_fn(self, model_args, model_kwargs):
         if self._postprocess_fn is None:
@@ -238,6 +247,11 @@ class LangevinKernel(MCMCKernel):
         old = {name: getattr(state, name) for name in new}
         new = {"step_size": step} | jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, old)
         return state._replace(**new, i=state.i + keep, diverging=~keep, rng_key=rng_key)
+
+    def _refresh_one(self, state, model_args, model_kwargs):
+        rng_key, key_batch = random.split(state.rng_key)
+        energy, grad = self._energy_and_grad(state.z, key_batch, model_args, model_kwargs)
+        return state._replace(potential_energy=energy, z_grad=grad, rng_key=rng_key)
 
 
 def langevin_step(z, grad, scale, step, noise):

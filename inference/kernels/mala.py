@@ -8,31 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import random
 from numpyro.infer.hmc_util import dual_averaging
-from numpyro.infer.initialization import init_to_uniform
 
-from inference.kernels.langevin import LangevinKernel, langevin_step, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step, standard_normal
 from models import checks
 
-MALAState = namedtuple(
-    "MALAState",
-    [
-        "i",
-        "z",
-        "potential_energy",
-        "z_grad",
-        "accept_prob",
-        "adapt_state",
-        "step_size",
-        "diverging",
-        "rng_key",
-    ],
-)
+MALAState = namedtuple("MALAState", [*STATE_FIELDS, "accept_prob", "adapt_state"])
 """
-The fields of :class:`inference.kernels.sgld.SGLDState` without ``noise``, ``step_size`` that of the
-next step, and
+The fields in :data:`inference.kernels.langevin.STATE_FIELDS`, and
 
  - **accept_prob** - acceptance probability of the last proposal, accepted or not.
- - **adapt_state** - state of the dual averaging of log ε.
+ - **adapt_state** - state of the dual averaging of log ε; ``step_size`` is that of the next step.
 """
 
 
@@ -64,19 +49,14 @@ class MALA(LangevinKernel):
     Parameters
     ----------
     model, potential_fn, preconditioner, init_strategy
-        As for :class:`inference.SGLD`. A model that takes minibatches is refused: the acceptance
-        needs U itself.
+        As for :class:`inference.SGLD`, like the errors. A model that takes minibatches is refused:
+        the acceptance needs U itself.
     step_size
-        ε > 0, where the adaptation starts; without it, the step size, or a callable t -> ε.
+        ε > 0, where the adaptation starts; without it, the step size, or (only then) a schedule.
     adapt_step_size
         Whether to adapt ε during the warm-up, each chain on its own.
     target_accept_prob
         In (0, 1).
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range, a schedule together with the adaptation, or a minibatch.
 
     Examples
     --------
@@ -90,9 +70,9 @@ class MALA(LangevinKernel):
     True
     """
 
+    _state_type = MALAState
     stats_fields: ClassVar[dict[str, str]] = {
-        "potential_energy": "potential_energy",
-        "step_size": "step_size",
+        **LangevinKernel.stats_fields,
         "acceptance_rate": "accept_prob",
     }
     subsamples: ClassVar[bool] = False
@@ -106,9 +86,9 @@ class MALA(LangevinKernel):
         preconditioner=None,
         adapt_step_size: bool = True,
         target_accept_prob: float = 0.574,
-        init_strategy: Callable = init_to_uniform,
+        **options,
     ):
-        super().__init__(model, potential_fn, step_size, preconditioner, init_strategy)
+        super().__init__(model, potential_fn, step_size, preconditioner, **options)
         if callable(step_size) and adapt_step_size:
             raise ValueError("step_size must be a number where it is adapted; give adapt_step_size=False.")
         checks.positive("target_accept_prob", target_accept_prob)
@@ -127,10 +107,8 @@ class MALA(LangevinKernel):
             "target_accept_prob": float(self._target),
         }
 
-    def _initial_state(self, z, energy, grad, step, diverging, rng_key):
-        adapt_state = dual_averaging()[0](jnp.log(step))
-        accept_prob = jnp.zeros_like(energy)
-        return MALAState(jnp.array(0), z, energy, grad, accept_prob, adapt_state, step, diverging, rng_key)
+    def _own_fields(self, z, grad, step, rng_key):
+        return {"accept_prob": jnp.zeros_like(step), "adapt_state": dual_averaging()[0](jnp.log(step))}
 
     def _move(self, state, step, key, energy_and_grad):
         step = state.step_size if self._adapts else step

@@ -38,14 +38,12 @@ def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Ar
         return variances(jax.random.key(0))
 
 
-def check_preconditioner(preconditioner, potential_fn) -> bool:
-    """Whether `preconditioner` is ``"prior"``; ``ValueError`` for another string, or without a model."""
-    by_prior = isinstance(preconditioner, str) and preconditioner == "prior"
-    if by_prior and potential_fn is not None:
-        raise ValueError("preconditioner='prior' needs a model; give the variances of a potential_fn.")
-    if isinstance(preconditioner, str) and not by_prior:
+def check_preconditioner(preconditioner, potential_fn) -> None:
+    """``ValueError`` for a string that is not ``"prior"``, and for that one without a model."""
+    if isinstance(preconditioner, str) and preconditioner != "prior":
         raise ValueError(f"preconditioner must be None, 'prior' or a dict, got {preconditioner!r}.")
-    return by_prior
+    if isinstance(preconditioner, str) and potential_fn is not None:
+        raise ValueError("preconditioner='prior' needs a model; give the variances of a potential_fn.")
 
 
 def broadcast_preconditioner(preconditioner, z):

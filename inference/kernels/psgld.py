@@ -5,20 +5,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from numpyro.infer.initialization import init_to_uniform
 
-from inference.kernels.langevin import LangevinKernel, langevin_step, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step, standard_normal
 from models import checks
 
-PSGLDState = namedtuple(
-    "PSGLDState",
-    ["i", "z", "potential_energy", "z_grad", "mean_square", "step_size", "diverging", "rng_key"],
-)
+PSGLDState = namedtuple("PSGLDState", [*STATE_FIELDS, "mean_square"])
 """
-The fields of :class:`inference.kernels.sgld.SGLDState` without ``noise``, and
+The fields in :data:`inference.kernels.langevin.STATE_FIELDS`, and
 
- - **mean_square** - V, running mean of the squared gradient, a pytree like ``z``; constant once it
-   is frozen.
+ - **mean_square** - V, a pytree like ``z``; constant once it is frozen.
 """
 
 
@@ -41,19 +36,13 @@ class PSGLD(LangevinKernel):
     Parameters
     ----------
     model, potential_fn, step_size, init_strategy
-        As for :class:`inference.SGLD`; ε multiplies M, so that its scale is another one.
+        As for :class:`inference.SGLD`, like the errors; ε multiplies M, so that its scale is another
+        one.
     decay
         α in (0, 1): V averages about 1/(1 - α) steps. It starts from each site's mean squared
         gradient, which is also what a run without a warm-up keeps.
     floor
         δ > 0, which bounds M where gradients vanish; in units of the gradient.
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range.
-    DivergenceError
-        When a trajectory leaves the finite numbers.
 
     Examples
     --------
@@ -70,6 +59,8 @@ class PSGLD(LangevinKernel):
     (True, True)
     """
 
+    _state_type = PSGLDState
+
     def __init__(
         self,
         model: Callable | None = None,
@@ -77,9 +68,9 @@ class PSGLD(LangevinKernel):
         step_size: float | Callable = 1e-3,
         decay: float = 0.99,
         floor: float = 1e-5,
-        init_strategy: Callable = init_to_uniform,
+        **options,
     ):
-        super().__init__(model, potential_fn, step_size, None, init_strategy)
+        super().__init__(model, potential_fn, step_size, None, **options)
         checks.positive("decay", decay)
         if decay >= 1:
             raise ValueError(f"decay must be below 1, got {decay!r}.")
@@ -96,13 +87,12 @@ class PSGLD(LangevinKernel):
         return jax.tree.map(lambda v: 1 / (self._floor + jnp.sqrt(v)), mean_square)
 
     def preconditioner_of(self, state):
-        """M as the next step from `state` uses it, where V is frozen; a pytree like ``z``."""
+        """M where V is frozen, a pytree like ``z``."""
         return self.scale(state.mean_square)
 
-    def _initial_state(self, z, energy, grad, step, diverging, rng_key):
+    def _own_fields(self, z, grad, step, rng_key):
         # Pooled, since a gradient that happens to vanish at the start would make for an enormous M.
-        mean_square = jax.tree.map(lambda g: jnp.full_like(g, jnp.mean(g**2)), grad)
-        return PSGLDState(jnp.array(0), z, energy, grad, mean_square, step, diverging, rng_key)
+        return {"mean_square": jax.tree.map(lambda g: jnp.full_like(g, jnp.mean(g**2)), grad)}
 
     def _move(self, state, step, key, energy_and_grad):
         adapting = state.i < self._num_warmup

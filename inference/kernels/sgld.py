@@ -4,29 +4,16 @@ from collections import namedtuple
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-from numpyro.infer.initialization import init_to_uniform
 
 from inference.kernels.divergence import raise_divergence  # noqa: F401
-from inference.kernels.langevin import LangevinKernel, langevin_step, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step, standard_normal
 
-SGLDState = namedtuple(
-    "SGLDState", ["i", "z", "potential_energy", "z_grad", "step_size", "diverging", "noise", "rng_key"]
-)
+SGLDState = namedtuple("SGLDState", [*STATE_FIELDS, "noise"])
 """
-A :func:`~collections.namedtuple` consisting of the following fields:
+The fields in :data:`inference.kernels.langevin.STATE_FIELDS`, and
 
- - **i** - number of finite steps taken so far, warm-up included; the argument of a step-size
-   schedule.
- - **z** - Python collection of unconstrained values at the latent sites.
- - **potential_energy** - U(z), estimated from the last minibatch where the model subsamples.
- - **z_grad** - gradient of that estimate at ``z``; the next step uses it.
- - **step_size** - ε of the last step.
- - **diverging** - True once a step has left the finite numbers; ``z`` then stays at its last finite
-   value.
  - **noise** - ξ of the last step, a pytree like ``z``, which the next one uses again; None for
    white noise.
- - **rng_key** - random key for the next step.
 """
 
 
@@ -105,6 +92,8 @@ class SGLD(LangevinKernel):
     True
     """
 
+    _state_type = SGLDState
+
     def __init__(
         self,
         model: Callable | None = None,
@@ -112,9 +101,9 @@ class SGLD(LangevinKernel):
         step_size: float | Callable = 1e-3,
         preconditioner=None,
         averaged_noise: bool = False,
-        init_strategy: Callable = init_to_uniform,
+        **options,
     ):
-        super().__init__(model, potential_fn, step_size, preconditioner, init_strategy)
+        super().__init__(model, potential_fn, step_size, preconditioner, **options)
         self._averaged = bool(averaged_noise)
         self.bias_order = 2 if averaged_noise else 1
 
@@ -122,12 +111,11 @@ class SGLD(LangevinKernel):
         """JSON-able settings of the kernel."""
         return super().settings() | ({"averaged_noise": True} if self._averaged else {})
 
-    def _initial_state(self, z, energy, grad, step, diverging, rng_key):
-        noise = None
-        if self._averaged:
-            rng_key, key_noise = jax.random.split(rng_key)
-            noise = standard_normal(key_noise, z)
-        return SGLDState(jnp.array(0), z, energy, grad, step, diverging, noise, rng_key)
+    def _own_fields(self, z, grad, step, rng_key):
+        if not self._averaged:
+            return {"noise": None}
+        rng_key, key_noise = jax.random.split(rng_key)
+        return {"noise": standard_normal(key_noise, z), "rng_key": rng_key}
 
     def _move(self, state, step, key, energy_and_grad):
         fresh = noise = standard_normal(key, state.z)

@@ -2,42 +2,26 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import potential_energy
 from numpyro.util import is_prng_key
 
-from inference.kernels.langevin import LangevinKernel
+from inference.kernels.langevin import ChainKernel, LangevinKernel
 from inference.kernels.tempered import Tempered, check_temperable, with_growth
 from models import checks
 
 TemperingState = namedtuple(
     "TemperingState",
-    [
-        "i",
-        "z",
-        "potential_energy",
-        "step_size",
-        "diverging",
-        "replicas",
-        "swap_accept_prob",
-        "swap_acceptance",
-        "walker",
-        "heading",
-        "round_trips",
-        "num_steps",
-        "rng_key",
-    ],
+    "i z potential_energy step_size diverging replicas swap_accept_prob swap_acceptance walker heading "
+    "round_trips rng_key",
 )
 """
-A :func:`~collections.namedtuple` of K replicas, from the posterior's κ (the first) to the largest,
-with fields
+The state of K replicas, from the posterior's κ (the first) to the largest, with fields
 
  - **i** - number of steps taken so far, warm-up included.
  - **z**, **potential_energy**, **step_size** - those of the first replica.
@@ -50,12 +34,11 @@ with fields
  - **heading** - per place: 0 for a walker that has not been at the first κ, 1 on its way up, 2
    down, (K,).
  - **round_trips** - walkers' journeys from the first κ to the last and back since the start.
- - **num_steps** - evaluations of ∇U in the last step.
  - **rng_key** - random key for the next step.
 """
 
 
-class ParallelTempering(MCMCKernel):
+class ParallelTempering(ChainKernel):
     """Replica exchange over κ: what is metastable at small κ moves at large κ, and the chains change places.
 
     One step is `steps_per_swap` steps of each replica with its own kernel, then one round of swaps
@@ -106,12 +89,8 @@ class ParallelTempering(MCMCKernel):
     kappa=0.3.
     """
 
-    stats_fields: ClassVar[dict[str, str]] = {
-        "potential_energy": "potential_energy",
-        "step_size": "step_size",
-        "swap_acceptance": "swap_acceptance",
-        "walker": "walker",
-        "round_trips": "round_trips",
+    stats_fields: ClassVar[dict[str, str]] = LangevinKernel.stats_fields | {
+        name: name for name in ("swap_acceptance", "walker", "round_trips")
     }
     subsamples: ClassVar[bool] = False
 
@@ -123,28 +102,15 @@ class ParallelTempering(MCMCKernel):
         step_growth: float = 0.0,
     ):
         check_temperable(kernel)
+        super().__init__(kernel.model)
         self.kappas = tuple(float(k) for k in checks.finite_array("kappas", kappas, 1))
         if len(self.kappas) < 2 or self.kappas[0] <= 0 or (np.diff(self.kappas) <= 0).any():
             raise ValueError(f"kappas must be two or more increasing positive numbers, got {self.kappas}.")
         checks.whole("steps_per_swap", steps_per_swap, 1)
         checks.finite("step_growth", step_growth)
         self._kernel, self._steps, self._growth = kernel, steps_per_swap, step_growth
-        self._num_warmup = 0  # set by init
-        self._model = kernel.model
         if self._model is not None:
             self._bind_replicas(self._model)
-
-    @property
-    def model(self):
-        return self._model
-
-    @property
-    def sample_field(self):
-        return "z"
-
-    @property
-    def default_fields(self):
-        return ("z", "diverging")
 
     @property
     def gradients_per_step(self) -> int:
@@ -190,32 +156,19 @@ class ParallelTempering(MCMCKernel):
         places = jnp.arange(count)
 
         def init_one(replicas, rng_key):
-            replicas = self._refresh(replicas, model_args, model_kwargs)
-            first = jax.tree.map(lambda v: v[0], replicas)
-            heading, trips = jnp.zeros_like(places).at[0].set(1), jnp.array(0)
-            fields = (replicas, none, none, places, heading, trips, jnp.array(self.gradients_per_step))
-            shown = (first.z, first.potential_energy, first.step_size, jnp.any(replicas.diverging))
-            return TemperingState(jnp.array(0), *shown, *fields, rng_key)
+            return TemperingState(
+                i=jnp.array(0),
+                **self._refreshed(replicas, model_args, model_kwargs),
+                swap_accept_prob=none,
+                swap_acceptance=none,
+                walker=places,
+                heading=jnp.zeros_like(places).at[0].set(1),
+                round_trips=jnp.array(0),
+                rng_key=rng_key,
+            )
 
         state = jax.vmap(init_one)(replicas, own)
         return jax.tree.map(lambda v: v[0], state) if single else state
-
-    def sample(self, state, model_args, model_kwargs):
-        """One step of every chain in `state`, see :meth:`step`."""
-        return self.step(state, model_args, model_kwargs)
-
-    def step(self, state, model_args=(), model_kwargs=None):
-        """One step of every chain in `state`: a replica that diverges stays put, with ``diverging`` set."""
-        step = partial(self._step_one, model_args=model_args, model_kwargs=model_kwargs or {})
-        return step(state) if is_prng_key(state.rng_key) else jax.vmap(step)(state)
-
-    def refresh(self, state, model_args, model_kwargs):
-        """U and ∇U of all replicas at their current z, where the data have changed."""
-        refresh = partial(self._refresh, model_args=model_args, model_kwargs=model_kwargs or {})
-        single = is_prng_key(state.rng_key)
-        replicas = (refresh if single else jax.vmap(refresh))(state.replicas)
-        first = replicas.potential_energy[..., 0]
-        return state._replace(replicas=replicas, potential_energy=first)
 
     def postprocess_fn(self, model_args, model_kwargs):
         return self._replicas.postprocess_fn((1.0, *model_args), model_kwargs)
@@ -231,10 +184,17 @@ class ParallelTempering(MCMCKernel):
         self._powers = jnp.asarray(ratios**-2.0, jnp.float32)
         self._factors = jnp.asarray(ratios**self._growth, jnp.float32)
 
-    def _refresh(self, replicas, model_args, model_kwargs):
-        return jax.vmap(
+    def _refresh_one(self, state, model_args, model_kwargs):
+        return state._replace(**self._refreshed(state.replicas, model_args, model_kwargs))
+
+    def _refreshed(self, replicas, model_args, model_kwargs) -> dict:
+        """The replicas with U and ∇U at their current z, and what the state shows of them."""
+        replicas = jax.vmap(
             lambda replica, power: self._replicas.refresh(replica, (power, *model_args), model_kwargs)
         )(replicas, self._powers)
+        first = jax.tree.map(lambda v: v[0], (replicas.z, replicas.potential_energy, replicas.step_size))
+        shown = dict(zip(("z", "potential_energy", "step_size"), first, strict=True))
+        return shown | {"diverging": jnp.any(replicas.diverging), "replicas": replicas}
 
     def _misfit(self, z, model_args, model_kwargs):
         """E, minus the log likelihood at κ₀: the derivative of the tempered energy by β."""
@@ -261,7 +221,6 @@ class ParallelTempering(MCMCKernel):
         source = jnp.arange(len(self.kappas)) + moved[1:] - moved[:-1]
         # Places are swapped, not κ, so that each κ keeps its own step size and preconditioner.
         replicas = replicas._replace(z=jax.tree.map(lambda v: v[source], replicas.z))
-        replicas = self._refresh(replicas, model_args, model_kwargs)
         heading = state.heading[source]
         heading = heading.at[-1].set(jnp.where(heading[-1] == 1, 2, heading[-1]))
         trips = state.round_trips + (heading[0] == 2)
@@ -270,19 +229,13 @@ class ParallelTempering(MCMCKernel):
         counts = (state.i >= self._num_warmup) & attempted
         tried = (state.i + 2 - pair % 2) // 2 - (self._num_warmup + 1 - pair % 2) // 2
         gain = jnp.where(counts, (accept_prob - state.swap_acceptance) / jnp.maximum(tried, 1), 0.0)
-        first = jax.tree.map(lambda v: v[0], replicas)
         return TemperingState(
             i=state.i + 1,
-            z=first.z,
-            potential_energy=first.potential_energy,
-            step_size=first.step_size,
-            diverging=jnp.any(replicas.diverging),
-            replicas=replicas,
+            **self._refreshed(replicas, model_args, model_kwargs),
             swap_accept_prob=jnp.where(attempted, accept_prob, state.swap_accept_prob),
             swap_acceptance=state.swap_acceptance + gain.astype(accept_prob.dtype),
             walker=state.walker[source],
             heading=heading.at[0].set(1),
             round_trips=trips,
-            num_steps=state.num_steps,
             rng_key=rng_key,
         )

@@ -8,25 +8,22 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax import random
-from numpyro.infer.initialization import init_to_uniform
 
-from inference.kernels.langevin import LangevinKernel, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, standard_normal
 from models import checks
 
-UnderdampedState = namedtuple(
-    "UnderdampedState",
-    ["i", "z", "potential_energy", "z_grad", "velocity", "step_size", "diverging", "rng_key"],
-)
+UnderdampedState = namedtuple("UnderdampedState", [*STATE_FIELDS, "velocity"])
 """
-The fields of :class:`inference.kernels.sgld.SGLDState` without ``noise``, and
+The fields in :data:`inference.kernels.langevin.STATE_FIELDS`, and
 
- - **velocity** - v in units of its thermal scale, stationary law Normal(0, 1); a pytree like ``z``.
+ - **velocity** - v in units of its thermal scale, stationary law Normal(0, 1), a pytree like ``z``.
 """
 
 
 class _Underdamped(LangevinKernel):
     """What the two discretisations of the same stochastic differential equation share."""
 
+    _state_type = UnderdampedState
     _max_friction_step: ClassVar[float] = math.inf  # γh, from which on no step is stable
 
     def __init__(
@@ -36,9 +33,9 @@ class _Underdamped(LangevinKernel):
         step_size: float | Callable = 1e-2,
         friction: float = 1.0,
         preconditioner=None,
-        init_strategy: Callable = init_to_uniform,
+        **options,
     ):
-        super().__init__(model, potential_fn, step_size, preconditioner, init_strategy)
+        super().__init__(model, potential_fn, step_size, preconditioner, **options)
         checks.positive("friction", friction)
         if not callable(step_size) and friction * step_size >= self._max_friction_step:
             raise ValueError(
@@ -51,10 +48,9 @@ class _Underdamped(LangevinKernel):
         """JSON-able settings of the kernel."""
         return super().settings() | {"friction": float(self._friction)}
 
-    def _initial_state(self, z, energy, grad, step, diverging, rng_key):
+    def _own_fields(self, z, grad, step, rng_key):
         rng_key, key_velocity = random.split(rng_key)
-        velocity = standard_normal(key_velocity, z)
-        return UnderdampedState(jnp.array(0), z, energy, grad, velocity, step, diverging, rng_key)
+        return {"velocity": standard_normal(key_velocity, z), "rng_key": rng_key}
 
 
 class UnderdampedLangevin(_Underdamped):
@@ -87,18 +83,11 @@ class UnderdampedLangevin(_Underdamped):
     Parameters
     ----------
     model, potential_fn, preconditioner, init_strategy
-        As for :class:`inference.SGLD`.
+        As for :class:`inference.SGLD`, like the errors.
     step_size
         h > 0, a length of time (compare h²/2 with SGLD's ε), or a callable t -> h.
     friction
         γ > 0 in units of 1/time.
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range.
-    DivergenceError
-        When a trajectory leaves the finite numbers.
 
     Examples
     --------
@@ -166,18 +155,9 @@ class SGHMC(_Underdamped):
     Parameters
     ----------
     model, potential_fn, preconditioner, init_strategy
-        As for :class:`inference.SGLD`.
-    step_size
-        h > 0, a length of time (compare h²/2 with SGLD's ε), or a callable t -> h.
-    friction
-        γ > 0 in units of 1/time; γh < 2.
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range, or γh ≥ 2, where no step is stable.
-    DivergenceError
-        When a trajectory leaves the finite numbers.
+        As for :class:`inference.SGLD`, like the errors.
+    step_size, friction
+        As for :class:`UnderdampedLangevin`; γh ≥ 2, where no step is stable, is an error.
 
     Examples
     --------

@@ -30,11 +30,11 @@ def annealed_start(
 
         κ_l = κ_start (κ/κ_start)^(l/(L-1)),      l = 0, …, L-1
 
-    with `steps_per_level` steps of `kernel` at each (simulated annealing; Kirkpatrick, Gelatt and
-    Vecchi, *Optimization by simulated annealing*, 1983). A start, not a sample: how much of each
-    mode it finds depends on the speed, so that the chains still have to be judged, also against
-    those from other starts. On a collapsed network a level is the power (κ/κ_l)² of the evidence at
-    the network's κ, not the evidence at κ_l.
+    with `num_levels` L ≥ 2 and `steps_per_level` ≥ 1 steps of `kernel` at each (simulated annealing;
+    Kirkpatrick, Gelatt and Vecchi, *Optimization by simulated annealing*, 1983). A start, not a
+    sample: how much of each mode it finds depends on the speed, so that the chains still have to be
+    judged, also against those from other starts. On a collapsed network a level is the power
+    (κ/κ_l)² of the evidence at the network's κ, not the evidence at κ_l.
 
     Parameters
     ----------
@@ -46,8 +46,6 @@ def annealed_start(
     kappa_start
         κ_start ≥ κ of the network; of the order of the targets' size, the likelihood hardly
         matters.
-    num_levels, steps_per_level
-        L ≥ 2, and steps ≥ 1.
     step_growth
         p ≥ 0: the step size is ε (κ_l/κ)^p. With p = 2 it grows as the likelihood's curvature
         falls; the prior's does not fall. For an underdamped kernel the like is p = 1. No effect
@@ -79,12 +77,9 @@ def annealed_start(
     """
     check_problem(network, data)
     check_temperable(kernel)
-    for name, value, least in (
-        ("num_chains", num_chains, 1),
-        ("num_levels", num_levels, 2),
-        ("steps_per_level", steps_per_level, 1),
-    ):
-        checks.whole(name, value, least)
+    checks.whole("num_chains", num_chains, 1)
+    checks.whole("num_levels", num_levels, 2)
+    checks.whole("steps_per_level", steps_per_level, 1)
     checks.positive("kappa_start", kappa_start)
     if kappa_start < network.kappa:
         raise ValueError(
@@ -101,8 +96,9 @@ def annealed_start(
         at_level = with_growth(kernel, ratio**step_growth)
         tempered = (ratio**-2, *args)
         state = kernel.refresh(state, tempered, {})
-        step = lambda _, state: at_level.step(state, tempered)  # noqa: E731
-        return jax.lax.fori_loop(0, steps_per_level, step, state), None
+        return jax.lax.fori_loop(
+            0, steps_per_level, lambda _, state: at_level.step(state, tempered), state
+        ), None
 
     with TRACE_LOCK:
         keys = random.split(key_chains, num_chains)

@@ -1,16 +1,16 @@
 """A kernel and its starting values, bound to a network."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from numpyro.infer import HMC
 from numpyro.infer.mcmc import MCMCKernel
 
-from inference.kernels.sgld import SGLD
 from inference.starts import start_params
 from models import Dataset, TwoLayerNetwork
 
 # State fields to collect, by the names that ArviZ gives them in sample_stats.
-_LANGEVIN_FIELDS = {"potential_energy": "potential_energy", "step_size": "step_size"}
 _HMC_FIELDS = {
     "potential_energy": "potential_energy",
     "energy": "energy",
@@ -41,9 +41,7 @@ def bind_kernel(kernel, network: TwoLayerNetwork) -> MCMCKernel:
 
 def stats_fields(kernel: MCMCKernel) -> dict[str, str]:
     """The state fields of `kernel` to keep of every draw, by their names in ``sample_stats``."""
-    if isinstance(kernel, HMC):
-        return _HMC_FIELDS
-    return getattr(kernel, "stats_fields", _LANGEVIN_FIELDS if isinstance(kernel, SGLD) else {})
+    return _HMC_FIELDS if isinstance(kernel, HMC) else getattr(kernel, "stats_fields", {})
 
 
 def check_init_params(
@@ -58,23 +56,14 @@ def check_init_params(
         raise ValueError(
             f"init_params must be a dict of unconstrained site values, got {type(init_params).__name__}."
         )
+    shapes = {name: jnp.shape(value) for name, value in init_params.items()}
     if own_model:
-        wanted = jax.eval_shape(
-            lambda key: start_params(network, data, key, num_chains, "prior"), jax.random.key(0)
-        )
-        if set(init_params) != set(wanted):
+        starts = partial(start_params, network, data, num_chains=num_chains, start="prior")
+        wanted = {name: v.shape for name, v in jax.eval_shape(starts, jax.random.key(0)).items()}
+        if shapes != wanted:
             raise ValueError(
-                f"init_params must hold the sites {', '.join(sorted(wanted))}, "
-                f"got {', '.join(map(str, sorted(init_params))) or 'none'}."
+                f"init_params must hold the sites and shapes, chains leading, {wanted}; got {shapes}."
             )
-        for name, value in wanted.items():
-            if jnp.shape(init_params[name]) != value.shape:
-                raise ValueError(
-                    f"init_params[{name!r}] must have shape {value.shape}, chains leading, "
-                    f"got {jnp.shape(init_params[name])}."
-                )
-    for name, value in init_params.items():
-        if not bool(jnp.isfinite(jnp.asarray(value)).all()):
-            raise ValueError(
-                f"init_params[{name!r}] holds NaN or infinite values; every start must be finite."
-            )
+    bad = [name for name, value in init_params.items() if not bool(jnp.isfinite(jnp.asarray(value)).all())]
+    if bad:
+        raise ValueError(f"init_params[{bad[0]!r}] holds NaN or infinite values; every start must be finite.")

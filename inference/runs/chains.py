@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import nested_attrgetter
 
 from inference.kernels.divergence import check_finite
-from inference.runs.progress import ProgressCallback, rate_text
+from inference.runs.progress import ProgressCallback
 from inference.tracing import TRACE_LOCK
 
 # Of the draws that one compiled call returns.
@@ -23,21 +23,11 @@ _CALL_BYTES = 4 * 2**20
 CALL_SECONDS = 1.0
 
 
-@dataclass
-class ChainResult:
-    """What a run leaves behind.
+class ChainResult(NamedTuple):
+    """What a run leaves behind: ``sites`` and ``fields`` (chain, draw, ...), and the kernel's last state.
 
-    Attributes
-    ----------
-    sites
-        Constrained site values, each (chain, draw, ...).
-    fields
-        The requested state fields, each (chain, draw, ...).
-    last_state
-        The kernel's final state, from which a run can go on.
-    gradient_evaluations
-        Evaluations of ∇U over all chains, warm-up included: leapfrog steps for HMC and NUTS, else
-        steps.
+    ``gradient_evaluations`` are those of ∇U over all chains, warm-up included: leapfrog steps for
+    HMC and NUTS, else steps.
     """
 
     sites: dict[str, np.ndarray]
@@ -56,27 +46,23 @@ class CompiledChains:
     Parameters
     ----------
     kernel
-        Any kernel whose ``init`` takes a batch of keys and whose ``sample`` then steps a batch of
-        states.
-    keys
-        One key a chain.
-    model_args, model_kwargs
-        Passed to the model.
+        Any kernel whose ``init`` takes a batch of keys, one a chain, and whose ``sample`` then steps
+        a batch of states.
+    keys, model_args, model_kwargs, init_params
+        As for its ``init``.
     num_warmup
-        Steps for which the kernel adapts.
-    init_params
-        Unconstrained initial values with the chains leading.
+        Steps before the first kept one, for which the kernel adapts.
+    num_draws, thinning
+        Draws kept of each chain, each after `thinning` steps.
     fields
         Names of state fields to collect at every draw; dots reach into nested fields.
-    num_draws
-        Draws that are wanted of each chain.
 
     Attributes
     ----------
     state
         The kernel state of all chains; it may be set to one stored earlier.
-    capacity
-        Most draws that one call can return, so that they stay below 4 MiB: one draw at least.
+    num_steps
+        Steps of each chain in all.
     """
 
     def __init__(
@@ -87,10 +73,14 @@ class CompiledChains:
         model_kwargs: dict,
         *,
         num_warmup: int,
+        num_draws: int,
+        thinning: int,
         init_params,
         fields: tuple[str, ...],
-        num_draws: int,
     ):
+        self.num_warmup, self.num_draws, self.thinning = num_warmup, num_draws, thinning
+        self.num_steps = num_warmup + num_draws * thinning
+        each = getattr(kernel, "gradients_per_step", 1)
         self._kernel = kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
         with TRACE_LOCK:
             self.state = kernel.init(
@@ -104,7 +94,7 @@ class CompiledChains:
 
             shapes = jax.eval_shape(collect, self.state)
             size = sum(math.prod(v.shape) * v.dtype.itemsize for v in jax.tree.leaves(shapes))
-            self.capacity = capacity = max(1, min(num_draws, _CALL_BYTES // max(1, size)))
+            self._capacity = capacity = max(1, min(num_draws, _CALL_BYTES // max(1, size)))
 
             def advance(state, draws, steps):
                 buffer = jax.tree.map(lambda v: jnp.zeros((capacity, *v.shape), v.dtype), shapes)
@@ -112,7 +102,8 @@ class CompiledChains:
                 def one_step(_, carry):
                     state, work = carry
                     state = kernel.sample(state, model_args, model_kwargs)
-                    taken = getattr(state, "num_steps", jnp.ones(keys.shape, work.dtype))
+                    # HMC counts its leapfrog steps; other kernels take the same number every time.
+                    taken = getattr(state, "num_steps", jnp.full(len(keys), each))
                     return state, work + jnp.sum(taken, dtype=work.dtype)
 
                 def one_draw(i, carry):
@@ -125,105 +116,65 @@ class CompiledChains:
             lowered = jax.jit(advance).lower(self.state, 1, 1)
         self._program = lowered.compile()
 
-    def advance(self, draws: int, steps: int) -> tuple[tuple[dict, dict], int]:
-        """Take ``draws * steps`` steps: the sites and fields after every `steps` of them, and their cost.
+    def calls(
+        self, done: int = 0, seconds: float | None = None
+    ) -> Iterator[tuple[int, tuple[dict, dict], bool, int]]:
+        """Take the steps after the first `done`, in compiled calls of about `seconds` (:data:`CALL_SECONDS`).
 
-        Returns
-        -------
+        How many steps one call takes follows the clock. This leaves no trace in the draws: the loop
+        over steps is the same program however often it is left and entered again.
+
+        Yields
+        ------
         tuple
-            ``(sites, fields)`` with leading dimensions (draw, chain), and the gradient evaluations.
+            Steps done, then of the last call the sites and fields (draw, chain, ...), whether they
+            are draws to keep, and the gradient evaluations.
 
         Raises
         ------
         DivergenceError
             When a chain of a kernel of this package leaves the finite numbers.
         """
-        self.state, buffer, evaluations = self._program(self.state, draws, steps)
-        work = int(evaluations)
-        if hasattr(self._kernel, "step"):  # ours, whose flag stays; for NUTS it concerns one trajectory
-            check_finite(self._kernel, self.state)
-        # A copy: what the compiled call returned is as large as its capacity.
-        return jax.tree.map(lambda b: np.asarray(b)[:draws].copy(), buffer), work
+        budget, lengths = 1, (self._capacity, self.num_warmup, self.num_draws, self.thinning)
+        while done < self.num_steps:
+            draws, steps, is_draw = next_call(done, budget, *lengths)
+            called = time.perf_counter()
+            self.state, buffer, evaluations = self._program(self.state, draws, steps)
+            work = int(evaluations)
+            if hasattr(self._kernel, "step"):  # ours, whose flag stays; for NUTS it concerns one trajectory
+                check_finite(self._kernel, self.state)
+            # A copy: what the compiled call returned is as large as its capacity.
+            collected = jax.tree.map(lambda b, count=draws: np.asarray(b)[:count].copy(), buffer)
+            rate = draws * steps / (time.perf_counter() - called)
+            budget = int(np.clip(rate * (seconds or CALL_SECONDS), 1, 8 * budget))
+            done += draws * steps
+            yield done, collected, is_draw, work
 
 
 def run_chains(
-    kernel: MCMCKernel,
-    keys: jax.Array,
-    model_args: tuple,
-    model_kwargs: dict,
-    *,
-    num_warmup: int,
-    num_draws: int,
-    thinning: int,
-    init_params,
-    fields: tuple[str, ...],
-    progress: ProgressCallback,
-    status: Callable[[dict], str] | None = None,
+    *chains, progress: ProgressCallback, status: Callable[[dict], str] | None = None, **lengths
 ) -> ChainResult:
-    """All chains of `kernel` in memory, the same draws as :class:`numpyro.infer.MCMC`.
+    """All chains of a kernel in memory, the same draws as :class:`numpyro.infer.MCMC`.
 
     Parameters
     ----------
-    kernel, keys, model_args, model_kwargs, init_params, fields
-        See :class:`CompiledChains`.
-    num_warmup
-        Steps before the first kept one.
-    num_draws, thinning
-        Draws kept per chain, each after `thinning` steps.
+    chains, lengths
+        The arguments of :class:`CompiledChains`.
     progress
         Called as ``progress(done, total, text)`` in steps.
     status
-        From the current sites of all chains to a few words for the progress; None for none.
-
-    Raises
-    ------
-    DivergenceError
-        When a Langevin chain leaves the finite numbers.
+        From the current sites of all chains to a few words for the progress.
     """
-    lengths = {"num_warmup": num_warmup, "num_draws": num_draws, "thinning": thinning}
-    total = num_warmup + num_draws * thinning
-    progress(0, total, "compiling")
-    options = {"num_warmup": num_warmup, "init_params": init_params, "fields": fields, "num_draws": num_draws}
-    chains = CompiledChains(kernel, keys, model_args, model_kwargs, **options)
+    progress(0, lengths["num_warmup"] + lengths["num_draws"] * lengths["thinning"], "compiling")
+    compiled = CompiledChains(*chains, **lengths)
     work, kept, began = 0, [], time.perf_counter()
-    for done, collected, is_draw, evaluations in calls_of(chains, 0, **lengths):
+    for done, collected, is_draw, evaluations in compiled.calls():
         work += evaluations
         if is_draw:
             kept.append(collected)
-        progress(done, total, current_text(done, began, collected[0], status))
+        progress(done, compiled.num_steps, current_text(done, began, collected[0], status))
     sites, values = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1), *kept)
-    return ChainResult(sites, values, chains.state, work)
-
-
-def calls_of(
-    chains: CompiledChains,
-    done: int,
-    *,
-    num_warmup: int,
-    num_draws: int,
-    thinning: int,
-    seconds: float | None = None,
-) -> Iterator[tuple[int, tuple[dict, dict], bool, int]]:
-    """Take the steps of a run after the first `done`, in compiled calls of about `seconds`.
-
-    How many steps one call takes follows the clock. This leaves no trace in the draws: the loop
-    over steps is the same program however often it is left and entered again.
-
-    Yields
-    ------
-    tuple
-        Steps done, then of the last call the sites and fields (draw, chain, ...), whether they are
-        draws to keep, and the gradient evaluations.
-    """
-    budget, seconds = 1, CALL_SECONDS if seconds is None else seconds
-    while done < num_warmup + num_draws * thinning:
-        draws, steps, is_draw = next_call(done, budget, chains.capacity, num_warmup, num_draws, thinning)
-        called = time.perf_counter()
-        collected, evaluations = chains.advance(draws, steps)
-        rate = draws * steps / (time.perf_counter() - called)
-        budget = int(np.clip(rate * seconds, 1, 8 * budget))
-        done += draws * steps
-        yield done, collected, is_draw, evaluations
+    return ChainResult(sites, values, compiled.state, work)
 
 
 def next_call(
@@ -253,5 +204,6 @@ def next_call(
 
 def current_text(steps: int, began: float, sites: dict, status: Callable[[dict], str] | None) -> str:
     """The rate of `steps` since `began`, and the status of the last of the draws `sites` (draw, chain, ...)."""
-    text = rate_text(steps, time.perf_counter() - began)
+    rate = steps / max(time.perf_counter() - began, 1e-9)
+    text = f"{rate:.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
     return text if status is None else f"{text} {status(jax.tree.map(lambda v: v[-1], sites))}"

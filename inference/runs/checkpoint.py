@@ -1,7 +1,6 @@
 """Checkpoints: the whole state of a run between two compiled calls, in one file without pickles."""
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from inference.runs.atomic import replace_file
 
-_FORMAT = "mean-field-zoo checkpoint 1"
+_FORMAT = "mean-field-zoo checkpoint 2"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Checkpoint:
     seconds
         Wall time so far.
     leaves
-        Leaves of the kernel state as arrays, keys as their data; None before the first step.
+        Leaves of the kernel state as arrays, keys as their data; none before the first step.
     """
 
     fingerprint: dict
@@ -39,32 +38,26 @@ class Checkpoint:
     pieces: tuple[str, ...] = ()
     work: int = 0
     seconds: float = 0.0
-    leaves: tuple[np.ndarray, ...] | None = None
+    leaves: tuple[np.ndarray, ...] = ()
 
     def with_state(self, state) -> "Checkpoint":
         """This checkpoint with the leaves of `state`."""
-        leaves = [jax.random.key_data(v) if _is_key(v) else v for v in jax.tree.leaves(state)]
-        return replace(self, leaves=tuple(np.asarray(v) for v in leaves))
+        return replace(self, leaves=tuple(np.asarray(_data(v)) for v in jax.tree.leaves(state)))
 
     def restore(self, state):
         """The stored state in the structure of the freshly initialised `state` of the same kernel.
 
-        Raises
-        ------
-        ValueError
-            Where number, shapes or number formats of the leaves differ.
+        ``ValueError`` where number, shapes or number formats of the leaves differ.
         """
         template, structure = jax.tree.flatten(state)
-        like = [jax.random.key_data(v) if _is_key(v) else jnp.asarray(v) for v in template]
-        if [(v.shape, v.dtype) for v in like] != [(v.shape, v.dtype) for v in self.leaves or ()]:
+        like = [jnp.asarray(_data(v)) for v in template]
+        if [(v.shape, v.dtype) for v in like] != [(v.shape, v.dtype) for v in self.leaves]:
             raise ValueError(
                 "checkpoint holds the state of another kernel or model; resume with those it was begun with."
             )
         leaves = [
-            jax.random.wrap_key_data(jnp.asarray(v), impl=jax.random.key_impl(t))
-            if _is_key(t)
-            else jnp.asarray(v)
-            for v, t in zip(self.leaves, template, strict=True)
+            jax.random.wrap_key_data(v, impl=jax.random.key_impl(t)) if _is_key(t) else v
+            for v, t in zip(map(jnp.asarray, self.leaves), template, strict=True)
         ]
         return jax.tree.unflatten(structure, leaves)
 
@@ -80,12 +73,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     ...     load_checkpoint(Path(folder) / "c.npz").done
     3
     """
-    plain = {**asdict(replace(checkpoint, leaves=None)), "format": _FORMAT}
-    plain["has_state"] = checkpoint.leaves is not None
+    plain = {**asdict(replace(checkpoint, leaves=())), "format": _FORMAT}
     # NumPy stores the formats of its own; others, such as bfloat16, come back as bytes that need a
     # name.
-    plain["dtypes"] = [leaf.dtype.name for leaf in checkpoint.leaves or ()]
-    arrays = {f"leaf{i:04d}": leaf for i, leaf in enumerate(checkpoint.leaves or ())}
+    plain["dtypes"] = [leaf.dtype.name for leaf in checkpoint.leaves]
+    arrays = {f"leaf{i:04d}": leaf for i, leaf in enumerate(checkpoint.leaves)}
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -95,13 +87,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    ValueError
-        For a file that is cut short or not a checkpoint.
-    """
+    """Read a checkpoint; ``ValueError`` for a file that is cut short or not one."""
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             plain = json.loads(str(file["header"]))
@@ -109,21 +95,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
             leaves = tuple(file[f"leaf{i:04d}"].view(dtype) for i, dtype in formats)
         if plain.pop("format") != _FORMAT:
             raise ValueError("another format")
-        plain["leaves"] = leaves if plain.pop("has_state") else None
-        return Checkpoint(**{**plain, "pieces": tuple(plain["pieces"])})
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        EOFError,
-        zipfile.BadZipFile,
-    ):
+        return Checkpoint(**{**plain, "pieces": tuple(plain["pieces"]), "leaves": leaves})
+    except Exception:  # of the archive, the arrays or their names: a dozen kinds
         raise ValueError(
             f"checkpoint {str(path)!r} is damaged or not one of this project; delete its folder and start again."
         ) from None
+
+
+def _data(leaf):
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _is_key(leaf) -> bool:

@@ -37,23 +37,18 @@ def build_tree(
 
     Parameters
     ----------
-    network, data
-        What was declared, and the data it was conditioned on.
     posterior
         Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron),
-        further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` and ``rho`` (the
-        standardised weights of a non-centred prior) are left out, since the others determine them.
+        further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` and
+        ``rho`` (the standardised weights of a non-centred prior) are left out, since the others
+        determine them.
     scheme
         Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory,
         such as nngp.
-    settings
-        JSON-able settings of the scheme.
-    seed
-        The ``jax.random.key`` that the scheme started from.
-    wall_time_s
-        Seconds, compilation included.
-    gradient_evaluations
-        Full-batch equivalents of ∇U, all chains together.
+    settings, seed
+        Its settings, JSON-able, and the ``jax.random.key`` that it started from.
+    wall_time_s, gradient_evaluations
+        Seconds, compilation included, and full-batch equivalents of ∇U, all chains together.
     independent_draws
         True for i.i.d. draws (guides, fixed points), which have no R-hat.
     sample_stats
@@ -78,12 +73,12 @@ def build_tree(
     posterior = {
         k: np.asarray(v)
         for k, v in posterior.items()
-        if k in ("w", "rho") or np.shape(v)[2:] != _weights(network)
+        if k in ("w", "rho") or np.shape(v)[2:] != (network.width, network.input_dim)
     }
     values = dict(observe(network, data, posterior) if observed is None else observed)
     groups = {
         "posterior": posterior,
-        "sample_stats": {k: np.asarray(v) for k, v in (sample_stats or {}).items()},
+        **({"sample_stats": jax.tree.map(np.asarray, sample_stats)} if sample_stats else {}),
         "log_likelihood": {"y": values.pop("log_likelihood")},
         "predictions": {"f": values.pop("f_test")},
         "order_parameters": values,
@@ -92,8 +87,6 @@ def build_tree(
     }
     if data.relevant is not None:
         groups["constant_data"]["relevant"] = np.asarray(data.relevant)
-    if not groups["sample_stats"]:
-        del groups["sample_stats"]
     if (extra_attributes or {}).get("population"):  # no leave-one-out can rank it
         del groups["log_likelihood"]
     dims = {
@@ -138,10 +131,6 @@ def describe(network: TwoLayerNetwork) -> dict:
     plain = {k: getattr(network, k) for k in network.__dataclass_fields__ if k != "prior"}
     collapsed = {"readouts": "integrated out"} if isinstance(network, CollapsedNetwork) else {}
     return {**plain, "prior": repr(network.prior), **collapsed}
-
-
-def _weights(network: TwoLayerNetwork) -> tuple[int, int]:
-    return (network.width, network.input_dim)
 
 
 def _plate_dims(network: TwoLayerNetwork, data: Dataset) -> dict[str, list[str]]:

@@ -46,21 +46,9 @@ def join_pieces(
     The first piece is the template: its groups without draws are taken over; attributes of the root
     are those of the last piece. Memory is that of one variable of one piece.
 
-    Parameters
-    ----------
-    pieces
-        Files of :func:`save_piece` whose draws follow one another.
-    path
-        The file to write, whole or not at all.
-    extra_attributes
-        Further attributes of the root.
-    report
-        Called as ``report(done, total)`` in pieces.
-
-    Raises
-    ------
-    OSError
-        Where the file cannot be written, or a piece not be read.
+    `pieces` are files of :func:`save_piece` whose draws follow one another; `path` is written whole
+    or not at all, ``OSError`` where it cannot be; `extra_attributes` go to the root;
+    ``report(done, total)`` counts the pieces.
     """
 
     def write(temporary: Path) -> None:
@@ -77,13 +65,7 @@ def join_pieces(
 
 
 def open_draws(path: Path) -> xr.DataTree:
-    """A DataTree whose arrays are read from the file at `path` when they are used.
-
-    Raises
-    ------
-    ValueError
-        For a path that does not exist or a file that is not netCDF-4.
-    """
+    """A DataTree whose arrays are read from the file at `path` when used; ``ValueError`` for no such file."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"run file {str(path)!r} does not exist; check the path.")
@@ -101,15 +83,15 @@ def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> i
     with xr.open_datatree(piece, engine="h5netcdf") as tree:
         encoding, unlimited, room = {}, {}, 0
         for group in tree.subtree:
-            drawn = {k: v for k, v in group.variables.items() if "draw" in v.dims}
-            if drawn:
+            for name, variable in group.variables.items():
+                if "draw" not in variable.dims:
+                    continue
+                chunks = _chunks(variable, num_draws)
                 unlimited[group.path] = ["draw"]
-                encoding[group.path] = {k: {"chunksizes": _chunks(v, num_draws)} for k, v in drawn.items()}
-            for name, chunks in encoding.get(group.path, {}).items():
-                along = chunks["chunksizes"][drawn[name].dims.index("draw")]
+                encoding.setdefault(group.path, {})[name] = {"chunksizes": chunks}
                 # Whole chunks, also at the end, and an entry in HDF5's list of chunks for each.
-                chunk = math.prod(chunks["chunksizes"]) * drawn[name].dtype.itemsize + 64
-                room += -(-num_draws // along) * chunk
+                count = -(-num_draws // chunks[variable.dims.index("draw")])
+                room += count * (math.prod(chunks) * variable.dtype.itemsize + 64)
         template = xr.DataTree.from_dict(
             {
                 group.path: group.to_dataset().isel(draw=slice(0, 0), missing_dims="ignore")

@@ -6,6 +6,7 @@ import inspect
 import json
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 
@@ -67,14 +68,14 @@ def describe_value(value, depth: int = 0):
     if isinstance(value, types.MethodType):
         return {"method": value.__name__, "of": further(value.__self__)}
     if isinstance(value, type):
-        return {"class": _name(value), "source": _class_source(value)}
+        return {"class": _name(value), "source": _source(*value.__mro__)}
     if isinstance(value, types.FunctionType):
         return {"function": _name(value), "source": _function_source(value), **further(_inputs(value))}
     if callable(value) and hasattr(value, "__wrapped__"):  # of jax.jit and the like
         return further(value.__wrapped__)
-    if is_dataclass(value):
-        return {**further(type(value)), **{f.name: further(getattr(value, f.name)) for f in fields(value)}}
     state = value.__getstate__()
+    if is_dataclass(value):
+        state = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(state, dict):
         return {**further(type(value)), **further(state)}
     if " at 0x" in repr(value):
@@ -138,41 +139,31 @@ def _name(thing) -> str:
 
 
 @functools.cache
-def _class_source(cls: type) -> str | None:
-    """Digest of the source text of a class and its bases; None where none of them has any."""
+def _source(*things) -> str | None:
+    """Digest of the source texts of classes or code; None where none of them has any."""
     texts = []
-    for base in cls.__mro__:
-        try:
-            texts.append(inspect.getsource(base))
-        except (OSError, TypeError):
-            continue  # built in, or typed at a prompt
+    for thing in things:
+        with suppress(OSError, TypeError):  # built in, or typed at a prompt
+            texts.append(inspect.getsource(thing))
     return _digest("\n".join(texts)) if texts else None
 
 
 def _function_source(function: types.FunctionType) -> str:
-    try:
-        text = inspect.getsource(
-            function.__code__
-        )  # of a decorated function itself, what it wraps is in its closure
-    except (OSError, TypeError):
-        raise _unrecognisable(function) from None
-    if function.__name__ == "<lambda>":
-        # The text is the whole line, on which there may be others: their bodies begin in different
-        # columns.
-        text += str(min(start for _, _, start, _ in function.__code__.co_positions() if start))
-    return _digest(text)
+    # Of a decorated function its own code: what it wraps is in its closure.
+    source = _source(function.__code__)
+    if source is None:
+        raise _unrecognisable(function)
+    # The text of a lambda is the whole line, on which there may be others, in other columns.
+    columns = [start for _, _, start, _ in function.__code__.co_positions() if start]
+    return source + (str(min(columns)) if function.__name__ == "<lambda>" else "")
 
 
 def _inputs(function: types.FunctionType) -> dict:
     """What a function's result depends on beside its arguments: its closure, defaults and plain globals."""
-    names = inspect.getclosurevars(function)
-    plain = {
-        k: v
-        for k, v in names.globals.items()
-        if isinstance(v, (bool, int, float, str, np.ndarray, jax.Array))
-    }
+    names, plain = inspect.getclosurevars(function), (bool, int, float, str, np.ndarray, jax.Array)
+    constants = {k: v for k, v in names.globals.items() if isinstance(v, plain)}
     defaults = {"defaults": function.__defaults__, "keyword_defaults": function.__kwdefaults__}
-    return {**plain, **names.nonlocals, **defaults}
+    return {**constants, **names.nonlocals, **defaults}
 
 
 def _unrecognisable(value) -> ValueError:

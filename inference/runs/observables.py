@@ -21,13 +21,10 @@ def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, 
 
     Parameters
     ----------
-    network
-        The network; only its function is used, not its prior.
-    data
-        Training and test data; test averages E_test run over ``data.x_test``.
+    network, data
+        The network's function counts, not its prior; test averages E_test run over ``data.x_test``.
     params
-        ``w`` (..., N, d), ``a`` (..., N), with biases ``b`` (..., N); the leading dimensions are
-        draws.
+        ``w`` (..., N, d), ``a`` (..., N), with biases ``b`` (..., N); draws lead.
 
     Returns
     -------
@@ -100,19 +97,9 @@ def complete_readouts(
 
         a | w, y ~ Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹)        (:func:`models.readouts.readout_posterior`)
 
+    `sites` lead with (chain, draw), the draws from number `first` on; the scheme has not used `key`.
     Draw t of chain c takes the key of (c, first + t), so that its readouts do not depend on how a
     run was cut.
-
-    Parameters
-    ----------
-    network, data
-        What was declared, and the data it was conditioned on.
-    sites
-        Values with leading dimensions (chain, draw).
-    key
-        A ``jax.random.key`` that the scheme has not used.
-    first
-        Number of the first of these draws.
 
     Examples
     --------

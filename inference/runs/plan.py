@@ -10,7 +10,6 @@ from numpyro.infer import NUTS
 from numpyro.infer.mcmc import MCMCKernel
 
 from inference.kernels.langevin import LangevinKernel
-from inference.kernels.sgld import SGLD
 from inference.runs.binding import bind_kernel, check_init_params, stats_fields
 from inference.runs.datatree import build_tree
 from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_arrays
@@ -27,15 +26,12 @@ _BLOCK_BYTES = 2**21
 _LEAST_BLOCK = 64
 _LEAST_BLOCKS = 4
 
+_SETTINGS = ("num_warmup", "num_samples", "thinning", "start", "subsample_size")
+
 
 @dataclass
 class SamplingPlan:
-    """The arguments of :func:`inference.sample` that determine its draws.
-
-    Raises
-    ------
-    ValueError
-        For arguments out of range, or a kernel that cannot take the model.
+    """The arguments of :func:`inference.sample` that determine its draws, checked.
 
     Examples
     --------
@@ -45,8 +41,8 @@ class SamplingPlan:
     >>> network = TwoLayerNetwork(input_dim=6, width=16, kappa=0.3)
     >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
     >>> plan = SamplingPlan(network, data, SGLD(), jax.random.key(1), num_warmup=5, num_samples=21, thinning=2)
-    >>> plan.lengths, plan.num_steps
-    ({'num_warmup': 5, 'num_draws': 10, 'thinning': 2}, 25)
+    >>> plan.options["num_draws"], plan.num_steps
+    (10, 25)
     """
 
     network: TwoLayerNetwork
@@ -66,9 +62,13 @@ class SamplingPlan:
         checks.whole("num_chains", self.num_chains, 1)
         checks.whole("thinning", self.thinning, 1)
         checks.whole("num_samples", self.num_samples, self.thinning)
-        check_problem(self.network, self.data)
+        check_problem(self.network, self.data, self.subsample_size)
         self.kernel = bind_kernel(self.kernel, self.network)
-        self._check_subsample_size()
+        if self.subsample_size is not None and not getattr(self.kernel, "subsamples", False):
+            raise ValueError(
+                "subsample_size is for SGLD and other kernels without a Metropolis test; "
+                f"{type(self.kernel).__name__} needs the full batch (None)."
+            )
         if self.init_params is not None:
             own_model = self.kernel.model is self.network
             check_init_params(self.init_params, self.network, self.data, self.num_chains, own_model)
@@ -89,15 +89,6 @@ class SamplingPlan:
         return f"{kernel}-collapsed" if isinstance(self.network, CollapsedNetwork) else kernel
 
     @property
-    def lengths(self) -> dict[str, int]:
-        """Warm-up, draws a chain and steps a draw."""
-        return {
-            "num_warmup": self.num_warmup,
-            "num_draws": self.num_samples // self.thinning,
-            "thinning": self.thinning,
-        }
-
-    @property
     def num_steps(self) -> int:
         """Steps of each chain."""
         return self.num_warmup + self.num_samples // self.thinning * self.thinning
@@ -109,27 +100,31 @@ class SamplingPlan:
         blocks = {} if self._block is None else {"data_block": self._block}
         return {
             **(kernel.settings() if hasattr(kernel, "settings") else {"kernel": type(kernel).__name__}),
-            "num_warmup": self.num_warmup,
-            "num_samples": self.num_samples,
-            "thinning": self.thinning,
-            "start": self.start,
-            "subsample_size": self.subsample_size,
+            **{name: getattr(self, name) for name in _SETTINGS},
             **blocks,
         }
 
+    @property
     def chains(self) -> tuple:
-        """Kernel, keys of the chains, arguments of the model."""
+        """Arguments of :class:`inference.runs.chains.CompiledChains`: kernel, keys, those of the model."""
         size = self.subsample_size if self._block is None else self._block
         model_kwargs = {} if size is None else {"subsample_size": size}
         keys = jax.random.split(self._key_chains, self.num_chains)
         return self.kernel, keys, (self.data.x, self.data.y), model_kwargs
 
-    def starts(self) -> dict:
-        """Where the chains start, and the state fields to collect."""
+    @property
+    def options(self) -> dict:
+        """Its further arguments: how long the chains run, where they start, the state fields to collect."""
         params = self.init_params
         if params is None:
             params = start_params(self.network, self.data, self._key_start, self.num_chains, self.start)
-        return {"init_params": params, "fields": tuple(self._stats.values())}
+        return {
+            "num_warmup": self.num_warmup,
+            "num_draws": self.num_samples // self.thinning,
+            "thinning": self.thinning,
+            "init_params": params,
+            "fields": tuple(self._stats.values()),
+        }
 
     def tree(self, sites: dict, fields: dict, work: int, seconds: float, **options) -> xr.DataTree:
         """Draws (chain, draw, ...) in the schema."""
@@ -188,19 +183,6 @@ class SamplingPlan:
         if not ours or isinstance(self.network, CollapsedNetwork) or self.subsample_size is not None:
             return None
         return data_block(self.network, self.data.num_data, self.num_chains)
-
-    def _check_subsample_size(self) -> None:
-        size, num_data = self.subsample_size, self.data.num_data
-        if size is None:
-            return
-        checks.whole("subsample_size", size, 1)
-        if not getattr(self.kernel, "subsamples", isinstance(self.kernel, SGLD)):
-            raise ValueError(
-                "subsample_size is for SGLD and other kernels without a Metropolis test; "
-                f"{type(self.kernel).__name__} needs the full batch (None)."
-            )
-        if size > num_data:
-            raise ValueError(f"subsample_size must not exceed num_data={num_data}, got {size}.")
 
 
 def data_block(network: TwoLayerNetwork, num_data: int, num_chains: int) -> int | None:

@@ -52,18 +52,6 @@ def progress_callback(
         yield lambda done, total, text: None
 
 
-def rate_text(steps: int, seconds: float) -> str:
-    """The rate at which steps are taken, in words.
-
-    Examples
-    --------
-    >>> rate_text(300, 2.0), rate_text(3, 20.0)
-    ('150 steps/s', '0.15 steps/s')
-    """
-    rate = steps / max(seconds, 1e-9)
-    return f"{rate:.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
-
-
 def fit_text(network: TwoLayerNetwork, data: Dataset, sites: dict) -> str:
     """How well the current networks (chain, ...) fit: means over chains of the train MSE and of m, in words."""
     values = observe(network, data, sites)

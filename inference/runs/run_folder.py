@@ -28,13 +28,7 @@ RUN, CHECKPOINT, DRAWS = "run.nc", "checkpoint.npz", "draws"
 
 
 def holds_run(folder: str | Path) -> bool:
-    """Whether a run was begun or finished in `folder`.
-
-    Examples
-    --------
-    >>> holds_run("no/such/folder")
-    False
-    """
+    """Whether a run was begun or finished in `folder`."""
     return any((Path(folder) / name).exists() for name in (RUN, CHECKPOINT))
 
 
@@ -45,15 +39,7 @@ def refuse_existing_run(folder: str | Path) -> None:
 
 
 class RunFolder:
-    """A folder with a run in it, made by :func:`open_run`.
-
-    Attributes
-    ----------
-    path
-        The folder.
-    checkpoint
-        The last one that was written.
-    """
+    """The folder `path` with a run in it, made by :func:`open_run`; ``checkpoint`` is the last one written."""
 
     def __init__(self, path: Path, fingerprint: dict, resume: bool):
         self.path = path
@@ -61,7 +47,8 @@ class RunFolder:
             refuse_existing_run(path)
         self.checkpoint = Checkpoint(fingerprint)
         if self.finished:
-            self._require(fingerprint, self._fingerprint_of_result())
+            with self.result() as tree:
+                self._require(fingerprint, json.loads(tree.attrs.get("fingerprint", "null")))
             self._clean_up()
         elif (path / CHECKPOINT).exists():
             self.checkpoint = load_checkpoint(path / CHECKPOINT)
@@ -85,10 +72,7 @@ class RunFolder:
     def save(self, checkpoint: Checkpoint, tree: xr.DataTree | None = None) -> None:
         """Write the draws in `tree`, where there are new ones, then the checkpoint that counts them.
 
-        Raises
-        ------
-        ValueError
-            Where they cannot be written; what was written before stays valid.
+        ``ValueError`` where they cannot be written; what was written before stays valid.
         """
         with _writing(self.path):
             if tree is not None:
@@ -121,16 +105,12 @@ class RunFolder:
             with suppress(OSError):
                 self.path.rmdir()  # only where nothing else is in it
 
-    def _fingerprint_of_result(self) -> dict:
-        with self.result() as tree:
-            if "fingerprint" not in tree.attrs:
-                raise ValueError(
-                    f"run file {str(self.path / RUN)!r} does not say of which run it is the result; choose another "
-                    "folder."
-                )
-            return json.loads(tree.attrs["fingerprint"])
-
-    def _require(self, here: dict, there: dict) -> None:
+    def _require(self, here: dict, there: dict | None) -> None:
+        if there is None:
+            raise ValueError(
+                f"run file {str(self.path / RUN)!r} does not say of which run it is the result; "
+                "choose another folder."
+            )
         found = differences(here, there)
         if found:
             raise ValueError(
@@ -140,11 +120,10 @@ class RunFolder:
 
     def _remove_strays(self) -> None:
         """Remove draw files that no checkpoint came to name, and files that were being written."""
-        for path in [*self.path.glob(TEMPORARY + "*"), *(self.path / DRAWS).glob(TEMPORARY + "*")]:
+        drawn = self.path / DRAWS
+        unnamed = (path for path in drawn.glob("draws-*-*.nc") if path not in self.pieces)
+        for path in [*self.path.glob(TEMPORARY + "*"), *drawn.glob(TEMPORARY + "*"), *unnamed]:
             path.unlink()
-        for path in (self.path / DRAWS).glob("draws-*-*.nc"):
-            if path.name not in self.checkpoint.pieces:
-                path.unlink()
 
     def _clean_up(self) -> None:
         # The checkpoint last: as long as it is there the draw files are known to be the run's.
@@ -159,20 +138,10 @@ class RunFolder:
 def open_run(folder: str | Path, fingerprint: dict, *, resume: bool) -> Iterator[RunFolder]:
     """The run in `folder`, begun or found there, which no other process writes to in the meantime.
 
-    Parameters
-    ----------
-    folder
-        Made where it does not exist.
-    fingerprint
-        What determines the draws, JSON-able.
-    resume
-        Whether a run may be there already.
-
-    Raises
-    ------
-    ValueError
-        For a folder with a run, unless `resume`; for a run with another fingerprint; for files that
-        are damaged, that cannot be written, or that another process is writing.
+    The folder is made where it does not exist; `fingerprint`, JSON-able, says what determines the
+    draws. ``ValueError`` for a folder with a run, unless `resume`; for a run with another
+    fingerprint; for files that are damaged, that cannot be written, or that another process is
+    writing.
     """
     path = Path(folder)
     with _writing(path):

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from inference.runs import chains as calls
-from inference.runs.chains import CompiledChains, calls_of, current_text
+from inference.runs.chains import CompiledChains, current_text
 from inference.runs.progress import ProgressCallback
 from inference.runs.run_folder import RunFolder
 
@@ -28,28 +28,18 @@ def stream_chains(
     chains: CompiledChains,
     folder: RunFolder,
     build: Callable[..., xr.DataTree],
-    *,
-    num_warmup: int,
-    num_draws: int,
-    thinning: int,
     checkpoint_every: float,
     began: float,
     progress: ProgressCallback,
-    status: Callable[[dict], str] | None = None,
+    status: Callable[[dict], str] | None,
 ) -> None:
-    """Run `chains` from where `folder` is to their end; its ``run.nc`` then holds all draws.
+    """Run `chains`, in their initial state, from where `folder` is to their end: to its ``run.nc``.
 
     Parameters
     ----------
-    chains
-        Chains in their initial state.
-    folder
-        The run's folder, new or begun.
     build
         ``build(sites, fields, first_draw, work, seconds)`` makes a tree of draws with leading
         dimensions (draw, chain).
-    num_warmup, num_draws, thinning
-        As for :func:`inference.runs.chains.run_chains`.
     checkpoint_every
         Seconds between checkpoints.
     began
@@ -57,19 +47,13 @@ def stream_chains(
     progress, status
         As for :func:`inference.runs.chains.run_chains`.
 
-    Raises
-    ------
-    Interrupted
-        After Ctrl-C; everything up to it has been saved.
-    ValueError
-        Where the folder cannot be written, or a chain diverges.
+    :class:`Interrupted` comes after Ctrl-C, with everything up to it saved, ``ValueError`` where the
+    folder cannot be written or a chain diverges.
     """
     start, pending, text = folder.checkpoint, [], ""
-    if start.leaves is not None:
+    if start.leaves:
         chains.state = start.restore(chains.state)
-    lengths = {"num_warmup": num_warmup, "num_draws": num_draws, "thinning": thinning}
-    total = num_warmup + num_draws * thinning
-    done, work = start.done, start.work
+    total, done, work = chains.num_steps, start.done, start.work
     entered = saved = time.perf_counter()
 
     def save() -> None:
@@ -78,7 +62,7 @@ def stream_chains(
         tree = None
         if pending:
             sites, fields = jax.tree.map(lambda *parts: np.concatenate(parts), *pending)
-            first = max(0, done - num_warmup) // thinning - len(next(iter(sites.values())))
+            first = max(0, done - chains.num_warmup) // chains.thinning - len(next(iter(sites.values())))
             tree = build(sites, fields, first, work, seconds)
         checkpoint = replace(folder.checkpoint, done=done, work=work, seconds=seconds)
         folder.save(checkpoint.with_state(chains.state), tree)
@@ -90,7 +74,7 @@ def stream_chains(
 
     with _stop_request() as stop:
         seconds = min(calls.CALL_SECONDS, checkpoint_every / 2)
-        for done, collected, is_draw, evaluations in calls_of(chains, start.done, **lengths, seconds=seconds):
+        for done, collected, is_draw, evaluations in chains.calls(start.done, seconds):
             work += evaluations
             if is_draw:
                 pending.append(collected)

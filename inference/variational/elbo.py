@@ -24,11 +24,6 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
     NumPyro's analytic ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is
     all that is left to Monte Carlo.
 
-    Parameters
-    ----------
-    num_particles, vectorize_particles, sum_sites
-        As for ``numpyro.infer.TraceMeanField_ELBO``.
-
     Raises
     ------
     ValueError

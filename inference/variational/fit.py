@@ -61,17 +61,11 @@ def fit(
 
     Parameters
     ----------
-    network, data
-        What to approximate.
     guide
         A :class:`inference.MeanFieldGuide` or one of its subclasses, such as
         :class:`inference.CollapsedGuide`; it is bound to `network`.
-    key
-        A ``jax.random.key``; the same key gives the same result.
-    num_steps
-        Steps T of each restart.
-    num_restarts
-        Restarts, advanced side by side.
+    num_steps, num_restarts
+        Steps T of each restart, and restarts, advanced side by side.
     num_particles
         Draws from the guide behind each gradient.
     learning_rate
@@ -118,25 +112,19 @@ def fit(
     ('chain', 'draw', 'neuron', 'input')
     """
     started = time.perf_counter()
-    check_problem(network, data)
+    check_problem(network, data, subsample_size)
     if not isinstance(guide, MeanFieldGuide):
         raise ValueError(
             "guide must be an instance such as MeanFieldGuide() or CollapsedGuide(), "
             f"got {guide if isinstance(guide, type) else type(guide).__name__}."
         )
-    checks.whole("num_steps", num_steps, 1)
-    checks.whole("num_restarts", num_restarts, 1)
-    checks.whole("num_particles", num_particles, 1)
+    counts = {"num_steps": num_steps, "num_restarts": num_restarts, "num_particles": num_particles}
+    for name, count in counts.items():
+        checks.whole(name, count, 1)
     checks.positive("learning_rate", learning_rate)
     checks.whole("num_draws", num_draws, _CHAINS)
     if num_draws % _CHAINS:
         raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
-    if subsample_size is not None:
-        checks.whole("subsample_size", subsample_size, 1)
-        if subsample_size > data.num_data:
-            raise ValueError(
-                f"subsample_size must not exceed the {data.num_data} training points, got {subsample_size}."
-            )
     checks.one_of("start", start, STARTS)
     checks.one_of("combine", combine, COMBINATIONS)
     guide = guide.bind(network)
@@ -152,16 +140,8 @@ def fit(
     with progress_callback(progress, guide.scheme) as report:
         optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
         svi = SVI(guide.model, guide, optimiser, guide.elbo(num_particles))
-        params, steps, history = optimise(
-            svi,
-            jax.random.split(key_fit, num_restarts),
-            x,
-            y,
-            subsample_size=subsample_size,
-            num_steps=num_steps,
-            init_params=locations,
-            report=report,
-        )
+        keys, batch = jax.random.split(key_fit, num_restarts), (x, y, subsample_size)
+        params, steps, history = optimise(svi, keys, batch, num_steps, locations, report)
     elbo, elbo_se = final_bounds(guide, params, jax.random.split(key_bound, _BOUND_DRAWS), x, y)
     if not np.isfinite(elbo).any():
         raise ValueError(
@@ -170,14 +150,9 @@ def fit(
         )
     weights = combination_weights(elbo, combine)
     kept = np.flatnonzero(weights)
-    draws, sample_stats = draw_mixture(
-        guide,
-        {name: value[kept] for name, value in params.items()},
-        weights[kept],
-        jax.random.split(key_draw, num_draws),
-        x,
-        y,
-    )
+    components = {name: value[kept] for name, value in params.items()}
+    keys = jax.random.split(key_draw, num_draws)
+    draws, sample_stats = draw_mixture(guide, components, weights[kept], keys, x, y)
     draws, sample_stats = jax.tree.map(
         lambda v: np.asarray(v).reshape(_CHAINS, -1, *v.shape[1:]), (draws, sample_stats)
     )
@@ -197,9 +172,7 @@ def fit(
         scheme=guide.scheme,
         settings={
             **guide.settings(),
-            "num_steps": num_steps,
-            "num_restarts": num_restarts,
-            "num_particles": num_particles,
+            **counts,
             "learning_rate": learning_rate,
             "subsample_size": subsample_size,
             "start": start,

@@ -20,9 +20,9 @@ _BATCH = 8
 
 
 def optimise(
-    svi: SVI, keys, x, y, *, subsample_size, num_steps: int, init_params: dict | None, report
+    svi: SVI, keys, batch: tuple, num_steps: int, init_params: dict | None, report
 ) -> tuple[dict, np.ndarray, np.ndarray]:
-    """Ascend the bound from every key.
+    """Ascend the bound from every key; `batch` is (x, y, subsample_size).
 
     Returns
     -------
@@ -31,10 +31,11 @@ def optimise(
         previous one of them (restart, step).
     """
 
+    x, y, subsample_size = batch
+
     def init(keys, x, y, init_params):
-        return jax.vmap(lambda key, given: svi.init(key, x, y, subsample_size, init_params=given))(
-            keys, init_params
-        )
+        one = lambda key, given: svi.init(key, x, y, subsample_size, init_params=given)  # noqa: E731
+        return jax.vmap(one)(keys, init_params)
 
     def advance(states, num, x, y):
         def step(_, carry):
@@ -73,24 +74,10 @@ def final_bounds(guide: MeanFieldGuide, params: dict, keys, x, y) -> tuple[np.nd
 
 
 def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys, x, y) -> tuple[dict, dict]:
-    """Independent draws from Σ_r w_r q_r, with their densities under model and mixture.
+    """Independent draws from Σ_r w_r q_r, one for each of `keys`: the sites, and what is known of each.
 
-    Parameters
-    ----------
-    guide, params
-        The components q_r: a guide and its parameters, r leading.
-    weights
-        w_r ≥ 0, summing to 1.
-    keys
-        One key a draw.
-    x, y
-        Training data.
-
-    Returns
-    -------
-    tuple of dict
-        Sites; and ``log_p`` (data included), ``log_q`` = log Σ_r w_r q_r, and ``component``, the r
-        of each draw.
+    The q_r are `guide` with its `params`, r leading. Known are ``log_p`` (data included), ``log_q``
+    = log Σ_r w_r q_r, and ``component``, the r of each draw.
     """
     log_weights = jnp.log(jnp.asarray(weights, x.dtype))
 

@@ -11,25 +11,11 @@ import numpyro.distributions as dist
 from jax.typing import ArrayLike
 from scipy.special import digamma
 
-from models import checks
-from models.priors.base import (
-    ScaleMixture,
-    check_flag,
-    input_plate,
-    neuron_plate,
-    record_precision,
-)
+from models.priors.base import ScaleMixture, input_plate, neuron_plate, record_precision
 
 
 class _GammaPrecisions(ScaleMixture):
     """What the forms of ARD share."""
-
-    def __post_init__(self):
-        checks.positive("shape", self.shape)
-        checks.positive("scale", self.scale)
-        check_flag("centered", self.centered)
-        if self.rate is not None:
-            checks.positive("rate", self.rate)
 
     def rate_for(self, input_dim: int) -> float:
         """The rate β0: as given, or α0 σ_w²/d."""
@@ -106,7 +92,7 @@ class NeuronARD(_GammaPrecisions):
     Parameters
     ----------
     shape, rate, centered, scale
-        As for :class:`ARD`, for every precision of this prior.
+        As for :class:`ARD`, for every precision.
 
     Notes
     -----

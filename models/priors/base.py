@@ -1,5 +1,7 @@
 """What every prior over the hidden weights is made of."""
 
+from dataclasses import fields
+
 import jax
 import jax.numpy as jnp
 import numpyro
@@ -101,6 +103,19 @@ class ScaleMixture(WeightPrior):
 
     centered = False
 
+    def __post_init__(self):
+        """``ValueError`` for a number that is not positive (None is), and for a flag that is not one.
+
+        A subclass whose hyperparameters may be others has a ``__post_init__`` of its own.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, bool):
+                if not isinstance(value, bool):
+                    raise ValueError(f"{field.name} must be True or False, got {value!r}.")
+            elif isinstance(field.default, float) or (field.default is None and value is not None):
+                checks.positive(field.name, value)
+
     def scales(self, width: int, input_dim: int) -> jax.Array:
         """Sample sites of the scales; return s > 0, broadcastable to (width, input_dim)."""
         raise TypeError(f"{type(self).__name__} must define scales(self, width, input_dim).")
@@ -129,20 +144,7 @@ def isotropic_scale(scale: float, input_dim: int) -> float:
     return scale * input_dim**-0.5
 
 
-def check_flag(name: str, value) -> None:
-    """``ValueError`` unless `value` is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
-
-
 def record_precision(precision: ArrayLike, input_dim: int) -> None:
     """Record every input's precision ρ_j as the deterministic site ``rho`` (input), like ARD's."""
     with input_plate(input_dim):
         numpyro.deterministic("rho", jnp.broadcast_to(precision, (input_dim,)))
-
-
-def check_probability(name: str, value) -> None:
-    """``ValueError`` unless `value` lies strictly between 0 and 1."""
-    checks.finite(name, value)
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must lie between 0 and 1, both left out, got {value!r}.")

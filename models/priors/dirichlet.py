@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from models import checks
-from models.priors.base import ScaleMixture, check_flag, input_plate, record_precision
+from models.priors.base import ScaleMixture, input_plate, record_precision
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,6 @@ class DirichletScaleMixture(ScaleMixture):
 
     Features: inputs compete. What one gains the others lose, so that irrelevant inputs vanish when
     a feature is learned while the size of the preactivations stays.
-
-    Examples
-    --------
-    >>> DirichletScaleMixture(concentration=0.5).name
-    'dirichlet-scale-mixture'
     """
 
     concentration: float = 0.5
@@ -55,13 +49,11 @@ class DirichletScaleMixture(ScaleMixture):
     name = "dirichlet-scale-mixture"
 
     def __post_init__(self):
-        checks.positive("concentration", self.concentration)
+        super().__post_init__()
         if self.concentration < 0.2:
             raise ValueError(
                 f"concentration must be at least 0.2, got {self.concentration!r}: smaller shares underflow."
             )
-        checks.positive("scale", self.scale)
-        check_flag("centered", self.centered)
 
     def scales(self, width: int, input_dim: int) -> jax.Array:
         """Site ``share_base`` (input); s = σ_w√φ."""

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from models import checks
-from models.priors.base import ScaleMixture, check_flag, input_plate, isotropic_scale, record_precision
+from models.priors.base import ScaleMixture, input_plate, isotropic_scale, record_precision
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,6 @@ class RegularisedHorseshoe(ScaleMixture):
     centered: bool = False
 
     name = "regularised-horseshoe"
-
-    def __post_init__(self):
-        for field in ("num_relevant", "slab_df", "scale"):
-            checks.positive(field, getattr(self, field))
-        check_flag("centered", self.centered)
 
     def global_scale(self, input_dim: int) -> float:
         """τ0, the scale of the half-Cauchy density of τ."""

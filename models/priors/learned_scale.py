@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from models import checks
-from models.priors.base import ScaleMixture, check_flag, isotropic_scale
+from models.priors.base import ScaleMixture, isotropic_scale
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,12 @@ class LearnedScale(ScaleMixture):
 
     Features: the scale of a ReLU layer and of its readouts trade off, so that σ learns how large f
     is; no input and no neuron is singled out.
-
-    Examples
-    --------
-    >>> LearnedScale(scale=2.0).name
-    'learned-scale'
     """
 
     scale: float = 1.0
     centered: bool = False
 
     name = "learned-scale"
-
-    def __post_init__(self):
-        checks.positive("scale", self.scale)
-        check_flag("centered", self.centered)
 
     def scales(self, width: int, input_dim: int) -> jax.Array:
         """Site ``weight_scale``; s = σ/√d."""

@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import re
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from models.priors.ard import ARD, GroupedARD, NeuronARD
@@ -61,11 +60,8 @@ def make_prior(text: str, **defaults) -> WeightPrior:
             f"prior must be a name, or a name with parameters such as ard(shape=2), got {text!r}."
         )
     name, arguments = match.groups()
-    if ".py:" in name:
-        prior = load_prior_class(name)
-    elif name in PRIORS:
-        prior = PRIORS[name]
-    else:
+    prior = load_prior_class(name) if ".py:" in name else PRIORS.get(name)
+    if prior is None:
         raise ValueError(f"prior must be one of {', '.join(PRIORS)}, or FILE.py:CLASS; got {name!r}.")
     given = _parameters(text, arguments)
     known = parameters(prior)
@@ -111,11 +107,8 @@ def load_prior_class(place: str) -> type[WeightPrior]:
         ) from error
     prior = getattr(module, name, None)
     if not (isinstance(prior, type) and issubclass(prior, WeightPrior)):
-        own = [
-            key
-            for key, value in vars(module).items()
-            if isinstance(value, type) and issubclass(value, WeightPrior) and value.__module__ == path.stem
-        ]
+        types = (value for value in vars(module).values() if isinstance(value, type))
+        own = [t.__name__ for t in types if issubclass(t, WeightPrior) and t.__module__ == path.stem]
         raise ValueError(
             f"prior file {file!r} has no subclass of models.WeightPrior named {name!r}; "
             + (f"it has {', '.join(own)}." if own else "declare one there.")
@@ -124,12 +117,8 @@ def load_prior_class(place: str) -> type[WeightPrior]:
 
 
 def parameters(prior: type[WeightPrior]) -> dict[str, object]:
-    """Names and defaults of a prior's parameters, the dataclass's fields in their order."""
-    signature = inspect.signature(prior).parameters
-    try:
-        return {field.name: signature[field.name].default for field in fields(prior) if field.init}
-    except TypeError:  # not a dataclass
-        return {key: value.default for key, value in signature.items()}
+    """Names and defaults of a prior's parameters."""
+    return {key: value.default for key, value in inspect.signature(prior).parameters.items()}
 
 
 def describe_prior(name: str) -> dict:
@@ -143,19 +132,15 @@ def describe_prior(name: str) -> dict:
     prior = PRIORS[name]
     parts = inspect.getdoc(prior).split("\n\n")
     paragraphs = [" ".join(part.split()) for part in parts]
-    equations = [" ".join(line.rstrip(",").split()) for line in parts[1].splitlines()]
-
-    def after(word: str) -> str:
-        return next(part.removeprefix(f"{word}: ") for part in paragraphs if part.startswith(f"{word}: "))
-
+    labelled = dict(part.split(": ", 1) for part in paragraphs if part.startswith(("Source: ", "Features: ")))
     return {
         "name": name,
         "class": prior.__name__,
         "summary": paragraphs[0],
-        "density": ", ".join(equations),
+        "density": ", ".join(" ".join(line.rstrip(",").split()) for line in parts[1].splitlines()),
         "parameters": parameters(prior),
-        "source": after("Source").replace("*", ""),
-        "features": after("Features"),
+        "source": labelled["Source"].replace("*", ""),
+        "features": labelled["Features"],
     }
 
 
@@ -163,11 +148,7 @@ def _parameters(text: str, arguments: str | None) -> dict:
     """The literal keyword arguments in the brackets of `text`."""
     try:
         call = ast.parse(f"f({arguments or ''})", mode="eval").body
-        if (
-            not isinstance(call.func, ast.Name)
-            or call.args
-            or any(keyword.arg is None for keyword in call.keywords)
-        ):
+        if not isinstance(call.func, ast.Name) or call.args or None in (k.arg for k in call.keywords):
             raise ValueError
         return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, AttributeError):

@@ -8,8 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
 
-from models import checks
-from models.priors.base import ScaleMixture, check_flag, check_probability, input_plate
+from models.priors.base import ScaleMixture, input_plate
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,12 @@ class SpikeAndSlab(ScaleMixture):
     name = "spike-and-slab"
 
     def __post_init__(self):
-        check_probability("inclusion", self.inclusion)
-        check_probability("ratio", self.ratio)
-        checks.positive("shape", self.shape)
-        checks.positive("scale", self.scale)
-        check_flag("centered", self.centered)
+        super().__post_init__()
+        for name in ("inclusion", "ratio"):
+            if getattr(self, name) >= 1:
+                raise ValueError(
+                    f"{name} must lie between 0 and 1, both left out, got {getattr(self, name)!r}."
+                )
 
     def rates(self, input_dim: int) -> tuple[float, float]:
         """(β_0, β_1), the rates of the spike and of the slab."""

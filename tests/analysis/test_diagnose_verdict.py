@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic_trees as synthetic
 from numpyro.infer import NUTS
@@ -134,9 +135,8 @@ def test_chains_from_both_starts_in_one_run(good):
 )
 def test_a_step_size_check_is_taken_as_it_is(good, bias, error, outcome):
     _, _, tree, _ = good
-    one = {"train_mse": 1.0}
-    found, advice = ({"train_mse": bias}, {"train_mse": error}), {"largest_stable": 1.0, "recommended": 0.1}
-    check = StepSizeCheck(0.1, one, one, *found, one, 1, 0.05, **advice)
+    row = {"value": 1.0, "half_value": 1.0, "bias": bias, "se": error, "scale": 1.0}
+    check = StepSizeCheck(0.1, pd.DataFrame(row, ["train_mse"]), 1, 0.05, largest_stable=1.0, recommended=0.1)
     assert status(assess(as_sgld(tree), half_step=check))["step size"] == outcome
 
 

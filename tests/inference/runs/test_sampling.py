@@ -16,7 +16,7 @@ from numpyro.infer import HMC, NUTS
 from numpyro.infer.util import log_density
 
 from inference import SGLD, sample
-from inference.starts import align, readout_draw, start_params
+from inference.starts import align, start_params
 from models import ARD, Dataset, SparseParity, TwoLayerNetwork, WeightPrior, input_plate, neuron_plate
 
 
@@ -253,7 +253,7 @@ def test_readouts_come_from_their_exact_gaussian(small_data, bias):
     rng = np.random.default_rng(0)
     params = {"w": rng.normal(size=(6, 5)), "b": rng.normal(size=6)}
     draws = np.asarray(
-        jax.vmap(lambda key: readout_draw(network, small_data, params, key))(
+        jax.vmap(lambda key: network.draw_readouts(key, params, small_data.x, small_data.y))(
             jax.random.split(jax.random.key(1), 20_000)
         ),
         float,

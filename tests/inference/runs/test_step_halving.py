@@ -23,12 +23,13 @@ def test_check_reports_runs_at_both_steps_and_recommends(check, small_network, s
     assert isinstance(check, StepSizeCheck)
     assert check.step_size == 4e-3
     for name in ("train_mse", "order_parameter", "second_moment", "potential_energy"):
-        assert check.bias[name] == pytest.approx(2 * (check.value[name] - check.half_value[name]))
-        assert 0 < check.error[name] < check.scale[name]
-        assert f"{check.value[name]:.5g}" in str(check)
+        row = check.table.loc[name]
+        assert row.bias == pytest.approx(2 * (row["value"] - row.half_value))
+        assert 0 < row.se < row["scale"]
+        assert f"{row['value']:.5g}" in str(check)
         assert f"{check.relative_bias[name]:+.1%}" in str(check)
-    assert check.scale["potential_energy"] == 24  # ½ for each of 8·5 + 8 parameters
-    worst = max((abs(check.bias[n]) + 2 * check.error[n]) / check.scale[n] for n in check.bias)
+    assert check.table["scale"]["potential_energy"] == 24  # ½ for each of 8·5 + 8 parameters
+    worst = max((check.table.bias.abs() + 2 * check.table.se) / check.table["scale"])
     limits = (4e-3 * min(0.05 / worst, 4), check.largest_stable / 2)
     assert check.recommended == pytest.approx(min(limits))
     assert f"step size {check.recommended:.3g}" in str(check)
@@ -52,8 +53,8 @@ def test_check_covers_the_same_time_twice(small_network, small_data, monkeypatch
     )
     assert calls == [(0.01, 3, 1), (0.005, 6, 2)]
     assert result.order == 2
-    for name, bias in result.bias.items():
-        assert bias == pytest.approx(4 / 3 * (result.value[name] - result.half_value[name]))
+    difference = result.table["value"] - result.table.half_value
+    np.testing.assert_allclose(result.table.bias, 4 / 3 * difference, rtol=1e-6)
 
 
 def test_largest_stable_step_is_where_sgld_diverges(check, small_network, small_data):
@@ -121,10 +122,10 @@ def test_check_finds_the_known_bias_of_a_gaussian():
     )
     # Precision d = 4 of w: variance 1/(4(1 - 4ε/2)), a bias of 2ε/(1 - 2ε) relative to 1/4.
     exact, half = 0.25 / (1 - 2 * step), 0.25 / (1 - step)
-    assert abs(result.value["second_moment"] - exact) < 5 * result.error["second_moment"]
+    row = result.table.loc["second_moment"]
+    assert abs(row["value"] - exact) < 5 * row.se
     assert result.resolved["second_moment"]
-    estimate = 2 * (exact - half)
-    assert abs(result.bias["second_moment"] - estimate) < 4 * result.error["second_moment"]
+    assert abs(row.bias - 2 * (exact - half)) < 4 * row.se
     assert result.largest_stable == pytest.approx(2 / 4, rel=0.05)
     assert result.recommended < step
     assert not result.passed

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from analysis.diagnostics import functions_of
+from analysis.diagnostics.functions import functions_of
 from inference.variational.fit import fit
 from inference.variational.guides import MeanFieldARDGuide, MeanFieldGuide
 from models import ARD, Dataset, NeuronARD, SparseParity, TwoLayerNetwork, WeightPrior
@@ -232,7 +232,7 @@ def call(**changed):
         ({"num_particles": 1.5}, "num_particles must be"),
         ({"learning_rate": -1.0}, "learning_rate must be"),
         ({"num_draws": 10}, "num_draws must be a multiple of 4"),
-        ({"subsample_size": 41}, "subsample_size must not exceed the 40"),
+        ({"subsample_size": 41}, "subsample_size must not exceed num_data=40"),
         ({"learning_rate": 1e6}, "lower learning_rate=1000000.0"),
     ],
 )
