@@ -16,8 +16,6 @@ from analysis.cli.options import (
     OutputOptions,
     Priors,
     Problem,
-    check_distinct,
-    check_kappas,
 )
 from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
 from analysis.diagnostics.probes import rank_probes
@@ -62,7 +60,6 @@ class Compare:
     """Draw the figures."""
 
     def run(self) -> None:
-        """Run the comparison, write its folder, print its table."""
         folder = self.output.folder("compare")
         data = self.inputs.load(self.problem, self.output.seed)
         chosen = self.with_kappas(data)
@@ -89,7 +86,6 @@ class Compare:
 
     def with_kappas(self, data: Dataset) -> Self:
         """This command with its noise levels chosen where they are left open; says how."""
-        self.inputs.note_units(data)
         if self.kappas:
             return self
         if self.inputs.data is None:
@@ -105,10 +101,10 @@ class Compare:
 
     def compare(self, data: Dataset) -> Comparison:
         """All priors and noise levels, with progress on standard error."""
-        check_kappas(self.kappas)
+        checks.distinct("kappas", self.kappas)
         problem = self.problem.on(data)
         networks = [problem.network(kappa, prior) for kappa in self.kappas for prior in self.priors]
-        check_distinct([network.prior for network in networks[: len(self.priors)]])
+        checks.distinct("priors", [network.prior.name for network in networks[: len(self.priors)]])
         named = self._schemes(networks, data)
         comparison = Comparison({}, ())
         with progress_board(sum(map(len, named))) as board:

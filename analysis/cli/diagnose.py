@@ -8,21 +8,8 @@ import tyro
 import xarray as xr
 
 from analysis.cli.options import OutputOptions
-from analysis.cli.output import (
-    console,
-    jsonable,
-    note,
-    print_json,
-    progress_board,
-    show_table,
-    write_results,
-)
-from analysis.diagnostics import (
-    assess_all,
-    distances_by_problem,
-    name_of,
-    selection_by_scheme,
-)
+from analysis.cli.output import console, jsonable, note, print_json, progress_board, show_table, write_results
+from analysis.diagnostics import assess_all, distances_by_problem, name_of, selection_by_scheme
 from analysis.plots import plot_verdicts
 from analysis.results import headings
 from analysis.results.files import load_tree, write_json

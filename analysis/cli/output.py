@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from analysis.results.files import save_tree, write_atomically, write_csv, write_json
 from analysis.results.headings import COMPARISON, show_value
@@ -43,40 +43,14 @@ def note(text: str, style: str | None = None) -> None:
 def show_table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str] = COMPARISON) -> None:
     """Print a table on standard output, in pieces where the terminal is too narrow for it."""
     out = console(to_stderr=False)
-    if not out.is_terminal:
-        out.width = 200
-    keys = [name for name in frame if not _numeric(frame[name])][:2] or list(frame)[:1]
-    piece, pieces = list(keys), []
-    for name in (name for name in frame if name not in keys):
-        if len(piece) > len(keys) and _width(out, frame[[*piece, name]], headers) > out.width:
-            pieces.append(piece)
-            piece = list(keys)
-        piece.append(name)
-    for place, columns in enumerate([*pieces, piece]):
-        # The frame's own order where it is shown in one piece.
-        shown = frame[columns] if pieces else frame
-        out.print(_table(shown, heading if place == 0 else "", headers))
-
-
-def _table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str]) -> Table:
-    table = Table(title=heading, title_justify="left", header_style="bold")
-    for name in frame:
-        justify = "right" if _numeric(frame[name]) else "left"
-        table.add_column(headers.get(name, str(name)), justify=justify, no_wrap=name != "error")
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(show_value, row))
-    return table
-
-
-def _numeric(column: pd.Series) -> bool:
-    return column.dtype.kind in "biufc"
-
-
-def _width(out: Console, frame: pd.DataFrame, headers: Mapping[str, str]) -> int:
-    wide = out.options.update(max_width=10_000)
-    return out.measure(
-        _table(frame.drop(columns="error", errors="ignore"), "", headers), options=wide
-    ).maximum
+    # Each piece begins with the columns that say which row it is.
+    keys = list(frame.select_dtypes(exclude=["number", "bool"]))[: min(2, frame.shape[1] - 1)]
+    keys = keys or list(frame)[:1]
+    shown = frame.map(show_value).set_index(keys)
+    shown = shown.rename(columns=headers).rename_axis([headers.get(name, name) for name in keys])
+    text = shown.to_string(line_width=out.width if out.is_terminal else 200, sparsify=False)
+    for line in (heading, text):
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_json(answer) -> None:
@@ -134,19 +108,19 @@ def write_settings(folder: Path, settings: Mapping) -> None:
     write_json(folder / "settings.json", jsonable({**settings, **made}))
 
 
-def read_settings(folder: Path, command: str) -> dict:
-    """The options that ``mfzoo`` `command` left in a folder; ``ValueError`` where there are none."""
+def read_command(folder: Path, command: str) -> list[str]:
+    """The options with which ``mfzoo`` `command` began a folder; ``ValueError`` without such."""
     path = folder / "settings.json"
     if not path.is_file():
         raise ValueError(f"out: {str(folder)!r} holds no run to resume; start one without --resume.")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        made_by = settings["command"]
-    except (OSError, ValueError, KeyError, TypeError):
+        made_by, options = settings["command"], shlex.split(settings["command_line"] or "")[2:]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"settings file {str(path)!r} is damaged; start a run in another folder.") from None
     if made_by != command:
         raise ValueError(f"out: {str(folder)!r} is from mfzoo {made_by}; resume a folder of mfzoo {command}.")
-    return settings
+    return options
 
 
 class Board:

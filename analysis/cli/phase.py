@@ -16,7 +16,6 @@ from analysis.cli.options import (
     OutputOptions,
     PriorName,
     Problem,
-    check_kappas,
     parse_numbers,
 )
 from analysis.cli.output import note, print_json, show_table, write_results
@@ -48,7 +47,6 @@ class Phase:
     """Draw the figure."""
 
     def run(self) -> None:
-        """Solve, write the folder, print the onsets."""
         folder = self.output.folder("phase")
         grid = self.solve()
         write_results(
@@ -68,7 +66,6 @@ class Phase:
 
     def solve(self) -> xr.Dataset:
         """The grid, with progress on standard error."""
-        check_kappas(self.kappas)
         network = self.problem.network(min(self.kappas), self.prior)
         sizes = [round(size) for size in self.num_data]
         with progress_callback(True, "phase") as report:

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass, field
 
 import tyro
 
-from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem, check_distinct
+from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem
 from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
+from models import checks
 from models.priors import PRIORS, WeightPrior, describe_prior
 
 _QUANTILES = (0.05, 0.5, 0.95)
@@ -59,7 +60,7 @@ class ListPriors:
         data = self.inputs.load(self.problem, self.output.seed)
         problem = self.problem.on(data)
         networks = [problem.network(1.0, name) for name in self.priors]  # a prior knows of no noise
-        check_distinct([network.prior for network in networks])
+        checks.distinct("priors", [network.prior.name for network in networks])
         trees = []
         with progress_board(len(networks)) as board:
             for network in networks:

@@ -19,7 +19,6 @@ from analysis.cli.options import (
     Priors,
     Problem,
     Seeds,
-    check_kappas,
 )
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.plots.sweep import plot_sweep
@@ -60,7 +59,6 @@ class Grid:
 
     def check(self) -> None:
         """``ValueError`` for options that do not go together."""
-        check_kappas(self.kappas)
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("workers are processes of this machine; with scheduler, leave workers out.")
         if self.seeds and self.output.seed:

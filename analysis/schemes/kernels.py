@@ -116,11 +116,7 @@ KEPT_DRAWS = 250
 
 
 def _steps(thinning: int, warmup: int) -> dict[str, int]:
-    return {
-        "num_warmup": warmup * thinning,
-        "num_samples": KEPT_DRAWS * thinning,
-        "thinning": thinning,
-    }
+    return {"num_warmup": warmup * thinning, "num_samples": KEPT_DRAWS * thinning, "thinning": thinning}
 
 
 @dataclass(frozen=True)

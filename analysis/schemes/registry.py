@@ -11,24 +11,10 @@ import xarray as xr
 
 from analysis.schemes.kernels import KERNELS, KernelChoice
 from analysis.theory.theories import THEORIES
-from inference import (
-    CollapsedGuide,
-    MeanFieldARDGuide,
-    MeanFieldGuide,
-    fit,
-    sample,
-)
+from inference import CollapsedGuide, MeanFieldARDGuide, MeanFieldGuide, fit, sample
 from inference.runs.datatree import build_tree
 from inference.runs.progress import ProgressCallback
-from models import (
-    ARD,
-    Dataset,
-    SingleIndex,
-    SparseParity,
-    TwoLayerNetwork,
-    WeightPrior,
-    checks,
-)
+from models import ARD, Dataset, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior, checks
 from models.priors import has_weights_of
 
 # Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains.

@@ -148,9 +148,7 @@ def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retri
     for name in axes["scheme"]:
         checks.one_of("schemes", name, SCHEMES)
     for name, values in {**axes, "prior": [prior.name for prior in axes["prior"]]}.items():
-        if not values or len(set(values)) < len(values):
-            plural = name if name == "num_data" else f"{name}s"
-            raise ValueError(f"{plural} must hold at least one value, none of them twice; got {values!r}.")
+        checks.distinct(name if name == "num_data" else f"{name}s", values)
     checks.whole("num_test", num_test, 1)
     budget.check()
     if workers is not None:

@@ -75,10 +75,7 @@ def phase_diagram(
         checks.positive("kappas", kappa)
     sizes = [None if size is None else _size(size) for size in num_data]
     for name, values in (("kappas", kappas), ("num_data", sizes), ("theories", list(theories))):
-        if not values or len(set(values)) < len(values):
-            raise ValueError(
-                f"{name} must hold at least one value, none of them twice; got {list(values)!r}."
-            )
+        checks.distinct(name, values)
     checks.one_of("start", start, STARTS)
     named = {name: theory(name) for name in theories}
     population = any(not t.finite_data for t in named.values()) and None not in sizes
