@@ -82,4 +82,4 @@ class Solve:
             problem, progress = problem.on(target), True
         network = problem.network(self.kappa, prior)
         options = {"num_data": self.num_data, "start": self.start, "key": self.output.key()}
-        return theory.solve(network, target, progress=progress, **options).to_dict()
+        return theory.solver().solve(network, target, progress=progress, **options).to_dict()

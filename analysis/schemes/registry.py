@@ -104,7 +104,7 @@ def _fixed_point(name, network, data, key, progress):
     theory, population = THEORIES[name], name != "nngp" and _has_population(data)
     num_data = data.num_data if population and theory.finite_data else None
     target = data.teacher if population else data
-    point = theory.solve(network, target, num_data=num_data, key=key, progress=progress)
+    point = theory.solver().solve(network, target, num_data=num_data, key=key, progress=progress)
     # A theory of finite data on the population leaves the readouts to the data: it has integrated
     # them out.
     draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([] if num_data is None else [data]))
