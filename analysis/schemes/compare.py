@@ -266,7 +266,7 @@ def summarise(tree: xr.DataTree, point) -> SchemeResult:
             "relevance_ratio": exact["relevance_ratio"],
             "gradient_evaluations": 0,
         }
-    return SchemeResult(tree, point, diagnosis, {name: _json_number(value) for name, value in row.items()})
+    return SchemeResult(tree, point, diagnosis, {name: json_number(value) for name, value in row.items()})
 
 
 def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
@@ -290,7 +290,7 @@ def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
         "wall_time_s": float(tree.attrs["wall_time_s"]),
         "converged": diagnosis.converged,
     }
-    return {name: _json_number(value) for name, value in row.items()}
+    return {name: json_number(value) for name, value in row.items()}
 
 
 def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
@@ -325,7 +325,6 @@ def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
     )
 
 
-def _json_number(value):
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def json_number(value):
+    """`value`; None for NaN and infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -28,7 +28,6 @@ _PATIENCE_S = 30
 def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
     """One cell after the other in this process."""
     for cell in cells:
-        outcome = None
         for _ in range(retries + 1):
             try:
                 outcome = Outcome(cell, cell.run())
@@ -41,13 +40,9 @@ def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
 def on_workers(
     cells: Sequence[Cell], retries: int, workers: int | None = None, scheduler: str | None = None
 ) -> Iterator[Outcome]:
-    """The workers of the Dask scheduler at the address `scheduler`, or else `workers` processes of
-    this machine.
+    """The workers of the Dask `scheduler`, or else `workers` processes of this machine.
 
-    Raises
-    ------
-    ValueError
-        Without a scheduler that answers, or a worker; and when the scheduler is lost.
+    ``ValueError`` without a scheduler that answers, or a worker; and when the scheduler is lost.
     """
     local = scheduler is None
     workers = min(workers or cores(), len(cells))

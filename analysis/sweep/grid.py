@@ -16,19 +16,13 @@ import xarray as xr
 from analysis.results.files import save_tree
 from analysis.schemes.compare import COLUMNS
 from analysis.schemes.registry import SCHEMES, check_scheme
-from analysis.sweep.cells import Budget, Cell, Outcome, read_outcome, write_outcome
+from analysis.sweep.cells import MORE_FIGURES, Budget, Cell, Outcome, read_outcome, write_outcome
 from analysis.sweep.engines import in_process, on_workers
 from inference.runs.datatree import describe
 from models import TwoLayerNetwork, WeightPrior, checks
 
 DIMENSIONS = ("scheme", "prior", "kappa", "num_data", "seed")
-FIGURES = (
-    *(name for name in COLUMNS if name not in DIMENSIONS),
-    "train_mse",
-    "test_mse_draw_se",
-    "start_difference",
-    "start_difference_se",
-)
+FIGURES = (*(name for name in COLUMNS if name not in DIMENSIONS), *MORE_FIGURES)
 
 
 def sweep(
@@ -132,7 +126,9 @@ def sweep(
                 if folder is not None:
                     write_outcome(folder, outcome)
                 report(len(found), len(cells), f"{failed} failed")
-    grid = _dataset(axes, found).assign_attrs(_attributes(network, teacher, num_test, budget))
+    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
+    problem = json.dumps({**declared, "teacher": repr(teacher), "num_test": num_test}, default=str)
+    grid = _dataset(axes, found).assign_attrs(problem=problem, budget=json.dumps(vars(budget)))
     if folder is not None:
         save_tree(xr.DataTree(grid), folder / "sweep.nc")
     return grid
@@ -182,11 +178,7 @@ def _kept(folder: Path, cells: list[Cell]) -> dict[str, Outcome]:
             f"out: cannot write {str(folder)!r} ({error.strerror}); name another folder."
         ) from None
     outcomes = (read_outcome(folder, cell) for cell in cells)
-    return {
-        outcome.cell.fingerprint: outcome
-        for outcome in outcomes
-        if outcome is not None and outcome.figures is not None
-    }
+    return {o.cell.fingerprint: o for o in outcomes if o is not None and o.figures is not None}
 
 
 def _dataset(axes: dict, found: dict[str, Outcome]) -> xr.Dataset:
@@ -201,13 +193,5 @@ def _dataset(axes: dict, found: dict[str, Outcome]) -> xr.Dataset:
                 table[name][place] = value
         status[place] = "failed" if outcome.figures is None else "done"
         error[place] = outcome.error or ""
-    return xr.Dataset(
-        {name: (DIMENSIONS, values) for name, values in (table | {"status": status, "error": error}).items()},
-        coords,
-    )
-
-
-def _attributes(network: TwoLayerNetwork, teacher, num_test: int, budget: Budget) -> dict:
-    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
-    problem = {**declared, "teacher": repr(teacher), "num_test": num_test}
-    return {"problem": json.dumps(problem, default=str), "budget": json.dumps(vars(budget))}
+    table |= {"status": status, "error": error}
+    return xr.Dataset({name: (DIMENSIONS, values) for name, values in table.items()}, coords)

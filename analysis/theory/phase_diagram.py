@@ -75,7 +75,7 @@ def phase_diagram(
         checks.distinct(name, values)
     for kappa in kappas:
         checks.positive("kappas", kappa)
-    for size in filter(None.__ne__, sizes):
+    for size in (size for size in sizes if size is not None):
         checks.whole("num_data", size, 1)
     checks.one_of("start", start, STARTS)
     named = {name: theory(name) for name in theories}
