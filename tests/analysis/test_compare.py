@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis import compare, plots
 from analysis.cli.compare import save
 from analysis.schemes.compare import COLUMNS
-from analysis.schemes.kernels import sgld_thinning
+from analysis.schemes.kernels import sgld_steps
 from analysis.schemes.registry import SCHEMES, default_schemes
 from inference.fixed_points import NNGP
 from models import ARD, Dataset, ParitySum, SparseParity, TwoLayerNetwork
@@ -108,9 +108,8 @@ def test_data_of_another_dimension_are_refused(small_network):
 
 
 def test_the_steps_between_draws_stay_within_bounds():
-    assert sgld_thinning(0.05) == 560
-    assert sgld_thinning(10.0) == 50
-    assert sgld_thinning(1e-4) == 1000
+    for kappa, thinning in ((0.05, 560), (10.0, 50), (1e-4, 1000)):
+        assert sgld_steps(TwoLayerNetwork(5, 8, kappa))["thinning"] == thinning
 
 
 def test_elpd_lays_the_schemes_that_saw_the_data_side_by_side(small_comparison):
