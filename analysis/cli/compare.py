@@ -7,8 +7,8 @@ from typing import Self
 
 import pandas as pd
 import tyro
+from matplotlib.figure import Figure
 
-from analysis import plots
 from analysis.cli.options import (
     DataOptions,
     Kappas,
@@ -19,6 +19,8 @@ from analysis.cli.options import (
 )
 from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
 from analysis.diagnostics.probes import rank_probes
+from analysis.plots import plot_function_traces
+from analysis.plots.comparison import plot_comparison
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import is_independent
 from analysis.schemes.compare import Comparison, run_schemes, sentence
@@ -64,15 +66,26 @@ class Compare:
         data = self.inputs.load(self.problem, self.output.seed)
         chosen = self.with_kappas(data)
         comparison = chosen.compare(data)
+        included = inclusion_table(comparison)
         ranked = probe_table(comparison) if self.inputs.probes else pd.DataFrame()
         settings = {"command": "compare", **asdict(chosen), "described": comparison.problem}
         with console(to_stderr=True).status("writing results"):
-            save(comparison, folder, settings, self.plots, {"probes": ranked})
+            write_results(
+                folder,
+                settings,
+                trees={"run": comparison.to_tree()},
+                tables={
+                    "table": comparison.table(),
+                    "elpd": comparison.elpd().reset_index(),
+                    "inclusion": included,
+                    "probes": ranked,
+                },
+                figures=draw(comparison) if self.plots else {},
+            )
         if self.output.json:
             print_json({"problem": comparison.problem, "rows": comparison.rows})
         else:
             show_table(comparison.table(), "Schemes side by side")
-            included = inclusion_table(comparison)
             if len(included):
                 by_input = included.pivot(index="input", columns=["kappa", "scheme"], values="probability")
                 by_input.columns = [f"{scheme} κ={kappa:g}" for kappa, scheme in by_input]
@@ -109,10 +122,9 @@ class Compare:
         comparison = Comparison({}, ())
         with progress_board(sum(map(len, named))) as board:
             for network, names in zip(networks, named, strict=True):
-                at = f"κ={network.kappa:g} {network.prior.name}"
+                at, key = f"κ={network.kappa:g} {network.prior.name}", self.output.key()
                 callbacks = {name: board.callback(f"{at} {name}") for name in names}
-                workers = max(1, min(os.cpu_count() or 1, len(names)))
-                key = self.output.key()
+                workers = os.cpu_count() or 1
                 comparison += run_schemes(network, data, names, key, progress=callbacks, workers=workers)
         for failure in comparison.failures:
             note(f"{failure.scheme} {failure.prior} κ={failure.kappa:g} failed: {sentence(failure.error)}")
@@ -153,25 +165,8 @@ def probe_table(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame([{**{n: r.row[n] for n in _PLACE}, **rank_probes(r.tree)} for r in ranked])
 
 
-def save(comparison: Comparison, folder, settings: dict, figures: bool, tables: dict | None = None) -> None:
-    """Write run.nc, the tables, settings.json and the figures into `folder`, each file whole."""
-    included = inclusion_table(comparison)
-    drawn = {}
-    if figures:
-        drawn = {
-            "order_parameters": plots.plot_order_parameters(comparison),
-            "second_moments": plots.plot_second_moments(comparison),
-            "weight_marginals": plots.plot_weight_marginals(comparison),
-        }
-        if len(included):
-            drawn["inclusion"] = plots.plot_inclusion(comparison)
-        for result in comparison.results:
-            if not is_independent(result.tree):
-                drawn[f"traces-{result.label}"] = plots.plot_function_traces(result.tree, result.label)
-    written = {
-        "table": comparison.table(),
-        "elpd": comparison.elpd().reset_index(),
-        "inclusion": included,
-        **(tables or {}),
-    }
-    write_results(folder, settings, trees={"run": comparison.to_tree()}, tables=written, figures=drawn)
+def draw(comparison: Comparison) -> dict[str, Figure]:
+    """The figures by the name of their file."""
+    chains = [result for result in comparison.results if not is_independent(result.tree)]
+    traces = {f"traces-{r.label}": plot_function_traces(r.tree, r.label) for r in chains}
+    return plot_comparison(comparison) | traces

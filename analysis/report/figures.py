@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.diagnostics import Verdict
-from analysis.results.inclusion import has_inclusion
+from analysis.plots.comparison import plot_comparison
 from analysis.schemes.compare import Comparison, SchemeResult
 
 _DPI = 110
 
 CAPTIONS = {
-    "order parameters": "Order parameter m and test MSE by scheme, a row of panels per κ. Bars: two standard errors "
+    "order_parameters": "Order parameter m and test MSE by scheme, a row of panels per κ. Bars: two standard errors "
     "(of a fixed point: two error estimates of its solver). Filled: one posterior draw; open: the posterior mean.",
-    "second moments": "Second moment E[w²] of the weights of every input, over neurons and draws, with two standard "
+    "second_moments": "Second moment E[w²] of the weights of every input, over neurons and draws, with two standard "
     "errors; relevant inputs shaded. A scheme that has learned features gives the relevant inputs larger weights.",
-    "weight marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if "
+    "weight_marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if "
     "unknown), neurons and draws pooled, on a logarithmic scale.",
     "inclusion": "Posterior probability that an input is included, with two standard errors; relevant inputs shaded.",
     "convergence": "R-hat and effective sample size of every function, a row per sampler; the worst is named, dashed "
@@ -67,15 +67,8 @@ def comparison_figures(results: Mapping[str, SchemeResult]) -> list[dict]:
     """The figures of ``mfzoo compare``; a set for each time that a scheme, prior and κ repeat."""
     shown = []
     for part in _without_repeats(results):
-        comparison = Comparison({}, tuple(part.values()))
-        drawn = {
-            "order parameters": plots.plot_order_parameters,
-            "second moments": plots.plot_second_moments,
-            "weight marginals": plots.plot_weight_marginals,
-        }
-        if any(has_inclusion(result.tree) for result in part.values()):
-            drawn["inclusion"] = plots.plot_inclusion
-        shown += [embed(kind, plot(comparison), part) for kind, plot in drawn.items()]
+        drawn = plot_comparison(Comparison({}, tuple(part.values())))
+        shown += [embed(kind, figure, part) for kind, figure in drawn.items()]
     return shown
 
 
