@@ -33,7 +33,6 @@ class ListPriors:
     """Networks drawn from each prior, a multiple of 4."""
 
     def run(self) -> None:
-        """Print the list, or draw, write the folder and print a table."""
         if self.plot or self.output.out is not None:
             self._predict()
             return
@@ -74,7 +73,7 @@ class ListPriors:
         write_results(
             folder,
             {"command": "priors", **asdict(self)},
-            trees={"prior": xr.DataTree.from_dict({f"/{tree.attrs['prior']}": tree for tree in trees})},
+            trees={"prior": xr.DataTree(children={tree.attrs["prior"]: tree for tree in trees})},
             tables={"table": table},
             figures={"prior_predictive": plots.plot_prior_predictive(trees)},
         )

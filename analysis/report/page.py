@@ -11,22 +11,7 @@ import jinja2
 import xarray as xr
 
 from analysis.diagnostics import Verdict, assess_all, same_posterior, selection_by_scheme
-from analysis.report.sections import (
-    QUESTIONS,
-    comparison_section,
-    counted,
-    exactness,
-    grouped,
-    network_of,
-    posterior_section,
-    problem_section,
-    result_of,
-    same_problem,
-    shown_facts,
-    shown_table,
-    unchecked,
-    versions_of,
-)
+from analysis.report import sections
 from analysis.results import headings
 from analysis.results.files import write_text
 from analysis.schemes.compare import Comparison
@@ -115,28 +100,32 @@ def render(
     drawn: Callable[[str], None] = lambda label: None,
 ) -> str:
     """The page as text; ``drawn(label)`` is called when a result's figures are."""
-    results = {label: result_of(trees[label], verdicts[label]) for label in trees}
-    problems = grouped(trees, same_problem)
-    posteriors = grouped(trees, same_posterior)
+    results = {label: sections.result_of(trees[label], verdicts[label]) for label in trees}
+    problems = sections.grouped(trees, sections.same_problem)
+    posteriors = sections.grouped(trees, same_posterior)
     selection = selection_by_scheme(trees)
     context = {
         "title": title,
-        "summary": f"{counted(len(trees), 'result')} of {counted(len(posteriors), 'posterior')}, "
+        "summary": f"{sections.counted(len(trees), 'result')} of {sections.counted(len(posteriors), 'posterior')}, "
         f"{sum(v.trusted for v in verdicts.values())} with nothing against them.",
-        "any_bias": any(network_of(tree).get("bias") for tree in trees.values()),
-        "versions": "; ".join(dict.fromkeys(versions_of(tree) for tree in trees.values())),
+        "any_bias": any(sections.network_of(tree).get("bias") for tree in trees.values()),
+        "versions": "; ".join(dict.fromkeys(sections.versions_of(tree) for tree in trees.values())),
         "version": version("mean-field-zoo"),
-        "questions": list(QUESTIONS.values()),
-        "runs": [{"name": r.name, "command": r.command, "facts": shown_facts(r.facts)} for r in runs],
-        "problems": [problem_section({n: results[n] for n in group}) for group in problems],
-        "comparison": comparison_section(results),
-        "exactness": exactness(results),
+        "questions": list(sections.QUESTIONS.values()),
+        "runs": [
+            {"name": r.name, "command": r.command, "facts": sections.shown_facts(r.facts)} for r in runs
+        ],
+        "problems": [sections.problem_section({n: results[n] for n in group}) for group in problems],
+        "comparison": sections.comparison_section(results),
+        "exactness": sections.exactness(results),
         "posteriors": [
-            posterior_section(number, {n: trees[n] for n in group}, verdicts, drawn)
+            sections.posterior_section(number, {n: trees[n] for n in group}, verdicts, drawn)
             for number, group in enumerate(posteriors)
         ],
-        "selection": shown_table(selection.reset_index(), headings.SELECTION) if len(selection) else None,
-        "unchecked": unchecked(verdicts),
+        "selection": sections.shown_table(selection.reset_index(), headings.SELECTION)
+        if len(selection)
+        else None,
+        "unchecked": sections.unchecked(verdicts),
     }
     # Labels come from file names and priors from users' own classes: every value is escaped.
     environment = jinja2.Environment(

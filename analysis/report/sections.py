@@ -93,7 +93,7 @@ def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn
         "prior": network["prior"],
         "verdicts": cards,
         "distances": [
-            {"reference": t.attrs["reference"], "table": shown_table(_distances(t), headings.DISTANCES)}
+            {"reference": t.attrs["reference"], "table": shown_table(distance_frame(t), headings.DISTANCES)}
             for t in tables
         ],
         "figures": posterior_figures(trees, own, tables),
@@ -165,9 +165,11 @@ def exactness(results: Mapping[str, SchemeResult]) -> str:
     return "Figures of a theory are the means over its draws: the fixed point's own were not given."
 
 
-def _distances(table: xr.Dataset) -> pd.DataFrame:
-    frame = table.drop_dims("input").to_dataframe()
-    return frame.drop(index=table.attrs["reference"]).reset_index()
+def distance_frame(table: xr.Dataset) -> pd.DataFrame:
+    """A row per result but the reference, without the second moments of the single inputs."""
+    reference = table.attrs["reference"]
+    frame = table.drop_dims("input", errors="ignore").to_dataframe().drop(index=reference)
+    return frame.reset_index().assign(reference=reference)
 
 
 def unchecked(verdicts: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:

@@ -102,31 +102,25 @@ def _stack(mean, se) -> xr.DataArray:
 
 def mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
     """Mean over the draws and its Monte-Carlo standard error, dimension ``estimate``."""
-    mean = draws.mean(("chain", "draw"))
     if independent:
-        return _stack(
-            mean, draws.std(("chain", "draw"), ddof=1) / np.sqrt(draws.chain.size * draws.draw.size)
-        )
-    return _stack(mean, arviz_stats.mcse(draws.to_dataset(name="x").astype(float))["x"])
+        se = draws.std(("chain", "draw"), ddof=1) / np.sqrt(draws.chain.size * draws.draw.size)
+    else:
+        se = arviz_stats.mcse(draws.to_dataset(name="x").astype(float))["x"]
+    return _stack(draws.mean(("chain", "draw")), se)
 
 
 def _test_mse_of_mean(tree: xr.DataTree) -> xr.DataArray:
-    f = group(tree, "predictions").f
+    f = group(tree, "predictions").f.to_numpy()
     y_test = group(tree, "constant_data").y_test.to_numpy()
-    chain_means = f.mean("draw").to_numpy()
-    if chain_means.shape[0] == 1:  # blocks of a single chain stand in for chains
-        chain_means = np.stack(
-            [part.mean(axis=0) for part in np.array_split(f.to_numpy()[0], min(10, f.draw.size))]
-        )
-    full = np.mean((f.mean(("chain", "draw")).to_numpy() - y_test) ** 2)
-    count = len(chain_means)
+    # Blocks of a single chain stand in for chains.
+    blocks = f if len(f) > 1 else np.array_split(f[0], min(10, f.shape[1]))
+    means = np.stack([block.mean(axis=0) for block in blocks])
+    full, count = np.mean((f.mean(axis=(0, 1)) - y_test) ** 2), len(means)
     if count < 2:
         return _stack(xr.DataArray(full), xr.DataArray(np.nan))
-    without = (chain_means.sum(axis=0) - chain_means) / (count - 1)
+    without = (means.sum(axis=0) - means) / (count - 1)
     mse = np.mean((without - y_test) ** 2, axis=1)
-    return _stack(
-        xr.DataArray(full), xr.DataArray(np.sqrt((count - 1) / count * np.sum((mse - mse.mean()) ** 2)))
-    )
+    return _stack(xr.DataArray(full), xr.DataArray(np.sqrt((count - 1) * mse.var())))
 
 
 def _relevance_ratio(tree: xr.DataTree, second_moment: xr.DataArray, independent: bool) -> xr.DataArray:
