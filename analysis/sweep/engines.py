@@ -111,7 +111,8 @@ def _processes(workers: int):
             memory_limit=0,
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0},
+            # A free port, also where another sweep runs.
+            scheduler_kwargs={"allowed_failures": 0, "dashboard_address": ":0"},
             env={"NPROC": threads},
         )
     except RuntimeError as error:
