@@ -23,12 +23,10 @@ from analysis.plots import plot_function_traces
 from analysis.plots.comparison import plot_comparison
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import is_independent
-from analysis.schemes.compare import Comparison, run_schemes, sentence
+from analysis.schemes.compare import PLACE, Comparison, run_schemes, sentence
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.fixed_points.evidence import choose_kappa
 from models import Dataset, TwoLayerNetwork, checks
-
-_PLACE = ("kappa", "scheme", "prior")
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ class Compare:
         with progress_board(sum(map(len, named))) as board:
             for network, names in zip(networks, named, strict=True):
                 at, key = f"κ={network.kappa:g} {network.prior.name}", self.output.key()
-                callbacks = {name: board.callback(f"{at} {name}") for name in names}
+                callbacks = {name: board(f"{at} {name}") for name in names}
                 workers = os.cpu_count() or 1
                 comparison += run_schemes(network, data, names, key, progress=callbacks, workers=workers)
         for failure in comparison.failures:
@@ -149,7 +147,7 @@ class Compare:
 def inclusion_table(comparison: Comparison) -> pd.DataFrame:
     """Posterior inclusion probabilities of all inputs, by name, under the priors that have them."""
     tables = [
-        inclusion_probabilities(r.tree).assign(**{name: r.row[name] for name in _PLACE})
+        inclusion_probabilities(r.tree).assign(**{name: r.row[name] for name in PLACE})
         for r in comparison.results
         if has_inclusion(r.tree)
     ]
@@ -162,7 +160,7 @@ def inclusion_table(comparison: Comparison) -> pd.DataFrame:
 def probe_table(comparison: Comparison) -> pd.DataFrame:
     """How each result but NNGP, which ranks none, ranks the probes."""
     ranked = [result for result in comparison.results if result.row["scheme"] != "nngp"]
-    return pd.DataFrame([{**{n: r.row[n] for n in _PLACE}, **rank_probes(r.tree)} for r in ranked])
+    return pd.DataFrame([{**{n: r.row[n] for n in PLACE}, **rank_probes(r.tree)} for r in ranked])
 
 
 def draw(comparison: Comparison) -> dict[str, Figure]:

@@ -36,7 +36,7 @@ class Diagnose:
         folder = self.output.folder("diagnose")
         trees = load_results(self.runs)
         with progress_board(1) as board:
-            verdicts = assess_all(trees, seed=self.output.seed, progress=board.callback("checks"))
+            verdicts = assess_all(trees, seed=self.output.seed, progress=board("checks"))
         tables = distances_by_problem(trees)
         selection = selection_by_scheme(trees).reset_index()
         distances = pd.concat(map(distance_frame, tables)) if tables else pd.DataFrame()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,37 +124,27 @@ def read_command(folder: Path, command: str) -> list[str]:
     return options
 
 
-class Board:
-    """A progress display on standard error: a bar for all jobs, and one for each that runs."""
-
-    def __init__(self, display, jobs: int):
-        self._display = display
-        self._all = display.add_task("all", total=jobs, text="")
-        self._tasks, self._began = {}, {}
-
-    def callback(self, name: str):
-        """The callback ``(done, total, text)`` of the job `name`."""
-
-        def report(done: int, total: int, text: str) -> None:
-            if name not in self._tasks:
-                self._tasks[name] = self._display.add_task(name, total=total, text="")
-                self._began[name] = time.perf_counter()
-            self._display.update(self._tasks[name], completed=done, total=total, text=text)
-            if done >= total:
-                self._display.update(self._tasks[name], visible=False)
-                self._display.advance(self._all)
-                seconds = time.perf_counter() - self._began[name]
-                self._display.console.print(
-                    f"[dim]done[/dim] {name} [dim]({seconds:.1f} s)[/dim]", highlight=False
-                )
-
-        return report
-
-
 @contextmanager
 def progress_board(jobs: int):
-    """A :class:`Board` while the block runs."""
+    """While the block runs, bars on standard error: one for all jobs, one for each that runs.
+
+    Gives a function from the name of a job to its callback ``(done, total, text)``.
+    """
     from inference.runs.progress import rich_progress
 
     with rich_progress() as display:
-        yield Board(display, jobs)
+        every, tasks = display.add_task("all", total=jobs, text=""), {}
+
+        def report(name: str, done: int, total: int, text: str) -> None:
+            if name not in tasks:
+                tasks[name] = display.add_task(name, text=""), time.perf_counter()
+            task, began = tasks[name]
+            display.update(task, completed=done, total=total, text=text)
+            if done >= total:
+                display.update(task, visible=False)
+                display.advance(every)
+                seconds = time.perf_counter() - began
+                said = f"[dim]done[/dim] {name} [dim]({seconds:.1f} s)[/dim]"
+                display.console.print(said, highlight=False)
+
+        yield lambda name: partial(report, name)

@@ -63,7 +63,7 @@ class ListPriors:
         trees = []
         with progress_board(len(networks)) as board:
             for network in networks:
-                report = board.callback(network.prior.name)
+                report = board(network.prior.name)
                 report(0, 1, "")
                 # The same key for all: priors that agree then show the same networks.
                 key = jax.random.fold_in(self.output.key(), 0)

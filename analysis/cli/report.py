@@ -52,7 +52,7 @@ class Report:
         path = self.output.file()
         with progress_board(1) as board:
             told = {"title": self.title, "runs": records, "seed": self.output.seed}
-            report(trees, path, progress=board.callback("checks and figures"), **told)
+            report(trees, path, progress=board("checks and figures"), **told)
         note(f"report in {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -97,20 +97,12 @@ class Sample:
         kernel = choose_kernel(self.scheme, network, self.step_size, self.preconditioner, self.friction)
         problem = describe_problem(network, data)
         with self._resumable(folder, problem), progress_board(1) as board:
-            tree = sample(
-                network,
-                data,
-                kernel,
-                self.output.key(),
-                num_chains=self.num_chains,
-                **self.budget.steps(KERNELS[self.scheme].steps(network)),
-                start=self.start,
-                subsample_size=self.subsample_size,
-                progress=board.callback(f"κ={self.kappa:g} {self.prior} {self.scheme}"),
-                folder=folder,
-                resume=self.resume,
-                checkpoint_every=self.checkpoint_every,
-            )
+            shared = ("num_chains", "start", "subsample_size", "resume", "checkpoint_every")
+            options = {name: getattr(self, name) for name in shared}
+            options |= self.budget.steps(KERNELS[self.scheme].steps(network))
+            told = board(f"κ={self.kappa:g} {self.prior} {self.scheme}")
+            key = self.output.key()
+            tree = sample(network, data, kernel, key, folder=folder, progress=told, **options)
         with tree:
             self._report(problem, tree, folder)
         note(f"results in {folder}")

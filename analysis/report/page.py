@@ -1,5 +1,4 @@
-"""One self-contained page on one run or several: what was declared, what came out, and whether to
-trust it."""
+"""One self-contained page: what was declared, what came out, and whether to trust it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,7 @@ from analysis.schemes.compare import Comparison
 
 @dataclass(frozen=True)
 class RunRecord:
-    """How results were made: the run's name, the command where it is known, and other facts to
-    show."""
+    """How results were made: the run's name, its command where known, and other facts to show."""
 
     name: str
     command: str | None = None
@@ -36,28 +34,18 @@ def report(
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Write one HTML page with the tables, verdicts and figures of some results; it loads nothing
-    from elsewhere.
+    """Write one HTML page with the tables, verdicts and figures of results; it loads nothing else.
 
     Parameters
     ----------
     results
         Results in the schema by label, or a :class:`analysis.Comparison`.
     path
-        File to write, whole or not at all.
-    title
-        Heading of the page.
-    runs
-        How the results were made.
-    seed
-        As for :func:`analysis.assess`.
-    progress
-        Called as ``progress(done, total, text)``.
-
-    Returns
-    -------
-    pathlib.Path
-        `path`.
+        File to write, whole or not at all; returned.
+    title, runs
+        Heading of the page, and how the results were made.
+    seed, progress
+        As for :func:`analysis.diagnostics.assess_all`.
 
     Raises
     ------

@@ -23,23 +23,10 @@ from inference.runs.progress import ProgressCallback
 from inference.starts import check_problem
 from models import Dataset, TwoLayerNetwork, checks
 
-COLUMNS = (
-    "kappa",
-    "scheme",
-    "prior",
-    "order_parameter",
-    "order_parameter_se",
-    "test_mse_draw",
-    "test_mse_mean",
-    "relevance_ratio",
-    "r_hat_max",
-    "ess_min",
-    "pareto_k",
-    "elpd_loo",
-    "gradient_evaluations",
-    "wall_time_s",
-    "converged",
-)
+PLACE = ("kappa", "scheme", "prior")
+_DRAWS = ("order_parameter", "order_parameter_se", "test_mse_draw", "test_mse_mean", "relevance_ratio")
+_RUN = ("r_hat_max", "ess_min", "pareto_k", "elpd_loo", "gradient_evaluations", "wall_time_s", "converged")
+COLUMNS = (*PLACE, *_DRAWS, *_RUN)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import xarray as xr
 
 from analysis.results.files import save_tree
@@ -182,16 +181,11 @@ def _kept(folder: Path, cells: list[Cell]) -> dict[str, Outcome]:
 
 
 def _dataset(axes: dict, found: dict[str, Outcome]) -> xr.Dataset:
-    coords = {**axes, "prior": [prior.name for prior in axes["prior"]]}
-    shape = tuple(len(values) for values in coords.values())
-    table = {name: np.full(shape, math.nan) for name in FIGURES}
-    status, error = np.full(shape, "skipped", dtype=object), np.full(shape, "", dtype=object)
+    rows = []
     for outcome in found.values():
-        place = tuple(coords[name].index(value) for name, value in outcome.cell.coordinates.items())
-        for name, value in (outcome.figures or {}).items():
-            if name in table and value is not None:
-                table[name][place] = value
-        status[place] = "failed" if outcome.figures is None else "done"
-        error[place] = outcome.error or ""
-    table |= {"status": status, "error": error}
-    return xr.Dataset({name: (DIMENSIONS, values) for name, values in table.items()}, coords)
+        ended = {"status": "failed" if outcome.figures is None else "done", "error": outcome.error or ""}
+        rows.append({**(outcome.figures or {}), **outcome.cell.coordinates, **ended})
+    table = pd.DataFrame(rows, columns=[*DIMENSIONS, *FIGURES, "status", "error"])
+    grid = table.astype(dict.fromkeys(FIGURES, float)).set_index(list(DIMENSIONS)).to_xarray()
+    coords = {**axes, "prior": [prior.name for prior in axes["prior"]]}
+    return grid.reindex(coords).fillna({"status": "skipped", "error": ""})

@@ -51,16 +51,12 @@ def critical_noise(
     ----------
     name
         nngp, mean-field, mean-field-ard, adaptive-kernel or block-adaptive-kernel.
-    network
-        Its κ is not used; its prior as in :func:`analysis.theory.phase_diagram`.
-    teacher
-        A :class:`models.SparseParity`, or another teacher that the theory covers.
+    network, teacher, start
+        As in :func:`analysis.theory.phase_diagram`.
     num_data
         P for theories with a finite-P form; None for the population.
     order_parameter
         The level of m that counts as learned.
-    start
-        "prior" or "aligned".
 
     Raises
     ------
