@@ -1,5 +1,6 @@
 """One self-contained page: what was declared, what came out, and whether to trust it."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -94,10 +95,11 @@ def render(
     selection = selection_by_scheme(trees)
     context = {
         "title": title,
-        "summary": f"{sections.counted(len(trees), 'result')} of {sections.counted(len(posteriors), 'posterior')}, "
+        "summary": f"{len(trees)} result{'s' * (len(trees) > 1)} of "
+        f"{len(posteriors)} posterior{'s' * (len(posteriors) > 1)}, "
         f"{sum(v.trusted for v in verdicts.values())} with nothing against them.",
         "any_bias": any(sections.network_of(tree).get("bias") for tree in trees.values()),
-        "versions": "; ".join(dict.fromkeys(sections.versions_of(tree) for tree in trees.values())),
+        "versions": "; ".join(dict.fromkeys(map(_versions, trees.values()))),
         "version": version("mean-field-zoo"),
         "questions": list(sections.QUESTIONS.values()),
         "runs": [
@@ -120,6 +122,10 @@ def render(
         loader=jinja2.PackageLoader("analysis.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("report.html.jinja").render(context)
+
+
+def _versions(tree: xr.DataTree) -> str:
+    return ", ".join(f"{name} {v}" for name, v in json.loads(tree.attrs["versions"]).items())
 
 
 def _check(trees: Mapping[str, xr.DataTree]) -> None:

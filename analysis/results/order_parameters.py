@@ -57,8 +57,7 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
 
 
 def start_difference(values: xr.DataArray) -> tuple[float, float]:
-    """Mean over the chains from the aligned state minus that over those from the prior, and its
-    standard error.
+    """Mean over the chains from the aligned state minus that over the prior's, with its standard error.
 
     Parameters
     ----------
@@ -91,8 +90,7 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 
 def is_independent(tree: xr.DataTree) -> bool:
-    """Whether the draws of a result are independent (guides, fixed points) rather than Markov
-    chains."""
+    """Whether the draws of a result are independent (guides, fixed points) and no Markov chains."""
     return bool(tree.attrs.get("independent_draws", 0))
 
 

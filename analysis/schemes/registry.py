@@ -105,8 +105,7 @@ def _fixed_point(name, network, data, key, progress):
     num_data = data.num_data if population and theory.finite_data else None
     target = data.teacher if population else data
     point = theory.solver().solve(network, target, num_data=num_data, key=key, progress=progress)
-    # A theory of finite data on the population leaves the readouts to the data: it has integrated
-    # them out.
+    # A theory of finite data has integrated the readouts out, and leaves them to the data.
     draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([] if num_data is None else [data]))
     tree = build_tree(
         network,
@@ -130,8 +129,7 @@ def _has_population(data: Dataset) -> bool:
 
 
 def _theory(name: str) -> Scheme:
-    # The theories beyond the paper, and those that would sample particles on a dataset, run where
-    # they are named.
+    # Theories beyond the paper, and those that would sample particles, run where they are named.
     by_default = {"nngp": lambda data: True, "mean-field": _has_population, "mean-field-ard": _has_population}
     return Scheme(partial(_fixed_point, name), THEORIES[name].priors, by_default.get(name))
 
@@ -145,8 +143,7 @@ SCHEMES: dict[str, Scheme] = {
     # After the others: a scheme's place in this list picks its key.
     "langevin": Scheme(partial(_sampler, "langevin"), by_default=None),
     "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), by_default=None),
-    # 1200 steps of one restart are enough on the default problem: 4 × 1500 are within a tenth of
-    # NUTS's gradients.
+    # 1200 steps are enough on the default problem; 4 × 1500 are within a tenth of NUTS's gradients.
     "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), by_default=None),
 }
 

@@ -27,11 +27,9 @@ _PACKAGE = "mean-field-zoo"
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme, a name of :data:`analysis.schemes.registry.SCHEMES`, on data that the teacher
-    draws by the seed.
+    """One scheme of :data:`analysis.schemes.registry.SCHEMES`, on data that the teacher draws by the seed.
 
-    Its answer depends on these fields alone; a process that has another version of this package
-    refuses it.
+    Its answer depends on these fields alone; a process with another version of this package refuses it.
     """
 
     network: TwoLayerNetwork
@@ -72,8 +70,7 @@ class Cell:
         if self.scheme not in SAMPLERS:
             result = compare(self.network, data, [self.scheme], key).results[0]
         else:
-            # The key that a comparison gives the scheme, so that a budget changes nothing but the
-            # steps.
+            # The key that a comparison gives the scheme: a budget changes nothing but the steps.
             key = jax.random.fold_in(key, list(SCHEMES).index(self.scheme))
             steps = self.budget.steps(SAMPLERS[self.scheme].kernel.steps(self.network))
             tree = run_sampler(self.scheme, self.network, data, key, steps=steps)
@@ -86,9 +83,8 @@ class Cell:
             return {}
         sampler = SAMPLERS[self.scheme]
         kernel = describe_kernel(bind_kernel(sampler.kernel.default(self.network), self.network))
-        return {"kernel": kernel, "start": sampler.start} | self.budget.steps(
-            sampler.kernel.steps(self.network)
-        )
+        steps = self.budget.steps(sampler.kernel.steps(self.network))
+        return {"kernel": kernel, "start": sampler.start, **steps}
 
 
 def _more_figures(result: SchemeResult) -> dict:
