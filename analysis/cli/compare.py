@@ -9,14 +9,7 @@ import pandas as pd
 import tyro
 from matplotlib.figure import Figure
 
-from analysis.cli.options import (
-    DataOptions,
-    Kappas,
-    Names,
-    OutputOptions,
-    Priors,
-    Problem,
-)
+from analysis.cli.options import DataOptions, Kappas, Names, OutputOptions, Priors, Problem
 from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
 from analysis.diagnostics.probes import rank_probes
 from analysis.plots import plot_function_traces
@@ -68,18 +61,11 @@ class Compare:
         ranked = probe_table(comparison) if self.inputs.probes else pd.DataFrame()
         settings = {"command": "compare", **asdict(chosen), "described": comparison.problem}
         with console(to_stderr=True).status("writing results"):
-            write_results(
-                folder,
-                settings,
-                trees={"run": comparison.to_tree()},
-                tables={
-                    "table": comparison.table(),
-                    "elpd": comparison.elpd().reset_index(),
-                    "inclusion": included,
-                    "probes": ranked,
-                },
-                figures=draw(comparison) if self.plots else {},
-            )
+            tables = {"table": comparison.table(), "elpd": comparison.elpd().reset_index()}
+            tables |= {"inclusion": included, "probes": ranked}
+            figures = draw(comparison) if self.plots else {}
+            trees = {"run": comparison.to_tree()}
+            write_results(folder, settings, trees=trees, tables=tables, figures=figures)
         if self.output.json:
             print_json({"problem": comparison.problem, "rows": comparison.rows})
         else:

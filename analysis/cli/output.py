@@ -36,9 +36,9 @@ def console(to_stderr: bool) -> Console:
     return Console(file=sys.stderr if to_stderr else sys.stdout)
 
 
-def note(text: str, style: str | None = None) -> None:
+def note(text: str) -> None:
     """Print a sentence on standard error, as it is."""
-    console(to_stderr=True).print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+    console(to_stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def show_table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str] = COMPARISON) -> None:

@@ -11,14 +11,7 @@ import tyro
 import xarray as xr
 
 from analysis import plots
-from analysis.cli.options import (
-    Names,
-    Numbers,
-    OutputOptions,
-    PriorName,
-    Problem,
-    parse_numbers,
-)
+from analysis.cli.options import Names, Numbers, OutputOptions, PriorName, Problem, parse_numbers
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.theory.phase_diagram import FIGURES, phase_diagram
 from inference.runs.progress import progress_callback

@@ -12,15 +12,7 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis.cli.options import (
-    DataOptions,
-    Names,
-    Numbers,
-    OutputOptions,
-    Priors,
-    Problem,
-    Seeds,
-)
+from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Priors, Problem, Seeds
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.plots.sweep import plot_sweep
 from analysis.schemes.kernels import Budget

@@ -159,8 +159,7 @@ def choose_kernel(
     preconditioner: str | None = None,
     friction: float | None = None,
 ) -> MCMCKernel | Callable:
-    """The kernel `name` of ``KERNELS`` for `network`, with its own step size or with options of
-    one's own.
+    """The kernel `name` of ``KERNELS`` for `network`, by default or with options of one's own.
 
     `step_size` is ε of sgld, psgld and mala, h of langevin and sghmc; `preconditioner` ("none" or
     "prior") and `friction` (γ of langevin and sghmc) go with it. ``ValueError`` for an option that

@@ -73,7 +73,8 @@ def read_reference(
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"reference file {str(path)!r} is not a readable .csv file: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"reference file {str(path)!r} cannot be read as .csv ({reason}).") from None
     missing = {"P", "scheme", "test_mse", "test_mse_sd", "order_parameter"} - set(table)
     if missing:
         raise ValueError(f"reference file {str(path)!r} has no column {', '.join(sorted(missing))}.")
