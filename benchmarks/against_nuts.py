@@ -79,10 +79,10 @@ class AgainstNUTS:
         size = int(cell.num_data.iloc[0])
         if form == "data sets":
             data = [teacher.sample(jax.random.key(int(seed)), size, 1000) for seed in cell.seed]
-            points = [theory.solve(network, d, start=self.start) for d in data]
+            points = [theory.solver().solve(network, d, start=self.start) for d in data]
         else:
             num_data = size if form == "finite P" else None
-            points = [theory.solve(network, teacher, num_data=num_data, start=self.start)]
+            points = [theory.solver().solve(network, teacher, num_data=num_data, start=self.start)]
         values = [self.figures(point, network, teacher) for point in points]
         return {k: float(np.mean([v[k] for v in values])) for k in values[0]} | {
             "converged": all(point.converged for point in points)

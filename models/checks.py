@@ -1,7 +1,7 @@
 """Argument checks: each failure is one sentence that names the argument and the remedy."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 
 import numpy as np
@@ -30,6 +30,12 @@ def one_of(name: str, value, known: Iterable[str]) -> None:
     known = list(known)
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
+
+
+def distinct(name: str, values: Collection) -> None:
+    """Raise ``ValueError`` unless there are `values`, and none of them twice."""
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{name} must hold at least one value, none of them twice; got {list(values)!r}.")
 
 
 def finite_array(name: str, value, ndim: int) -> np.ndarray:

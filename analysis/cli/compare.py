@@ -7,28 +7,19 @@ from typing import Self
 
 import pandas as pd
 import tyro
+from matplotlib.figure import Figure
 
-from analysis import plots
-from analysis.cli.options import (
-    DataOptions,
-    Kappas,
-    Names,
-    OutputOptions,
-    Priors,
-    Problem,
-    check_distinct,
-    check_kappas,
-)
+from analysis.cli.options import DataOptions, Kappas, Names, OutputOptions, Priors, Problem
 from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
 from analysis.diagnostics.probes import rank_probes
+from analysis.plots import plot_function_traces
+from analysis.plots.comparison import plot_comparison
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import is_independent
-from analysis.schemes.compare import Comparison, run_schemes, sentence
+from analysis.schemes.compare import PLACE, Comparison, run_schemes, sentence
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.fixed_points.evidence import choose_kappa
 from models import Dataset, TwoLayerNetwork, checks
-
-_PLACE = ("kappa", "scheme", "prior")
 
 
 @dataclass(frozen=True)
@@ -62,20 +53,23 @@ class Compare:
     """Draw the figures."""
 
     def run(self) -> None:
-        """Run the comparison, write its folder, print its table."""
         folder = self.output.folder("compare")
         data = self.inputs.load(self.problem, self.output.seed)
         chosen = self.with_kappas(data)
         comparison = chosen.compare(data)
+        included = inclusion_table(comparison)
         ranked = probe_table(comparison) if self.inputs.probes else pd.DataFrame()
         settings = {"command": "compare", **asdict(chosen), "described": comparison.problem}
         with console(to_stderr=True).status("writing results"):
-            save(comparison, folder, settings, self.plots, {"probes": ranked})
+            tables = {"table": comparison.table(), "elpd": comparison.elpd().reset_index()}
+            tables |= {"inclusion": included, "probes": ranked}
+            figures = draw(comparison) if self.plots else {}
+            trees = {"run": comparison.to_tree()}
+            write_results(folder, settings, trees=trees, tables=tables, figures=figures)
         if self.output.json:
             print_json({"problem": comparison.problem, "rows": comparison.rows})
         else:
             show_table(comparison.table(), "Schemes side by side")
-            included = inclusion_table(comparison)
             if len(included):
                 by_input = included.pivot(index="input", columns=["kappa", "scheme"], values="probability")
                 by_input.columns = [f"{scheme} κ={kappa:g}" for kappa, scheme in by_input]
@@ -89,7 +83,6 @@ class Compare:
 
     def with_kappas(self, data: Dataset) -> Self:
         """This command with its noise levels chosen where they are left open; says how."""
-        self.inputs.note_units(data)
         if self.kappas:
             return self
         if self.inputs.data is None:
@@ -105,18 +98,17 @@ class Compare:
 
     def compare(self, data: Dataset) -> Comparison:
         """All priors and noise levels, with progress on standard error."""
-        check_kappas(self.kappas)
+        checks.distinct("kappas", self.kappas)
         problem = self.problem.on(data)
         networks = [problem.network(kappa, prior) for kappa in self.kappas for prior in self.priors]
-        check_distinct([network.prior for network in networks[: len(self.priors)]])
+        checks.distinct("priors", [network.prior.name for network in networks[: len(self.priors)]])
         named = self._schemes(networks, data)
         comparison = Comparison({}, ())
         with progress_board(sum(map(len, named))) as board:
             for network, names in zip(networks, named, strict=True):
-                at = f"κ={network.kappa:g} {network.prior.name}"
-                callbacks = {name: board.callback(f"{at} {name}") for name in names}
-                workers = max(1, min(os.cpu_count() or 1, len(names)))
-                key = self.output.key()
+                at, key = f"κ={network.kappa:g} {network.prior.name}", self.output.key()
+                callbacks = {name: board(f"{at} {name}") for name in names}
+                workers = os.cpu_count() or 1
                 comparison += run_schemes(network, data, names, key, progress=callbacks, workers=workers)
         for failure in comparison.failures:
             note(f"{failure.scheme} {failure.prior} κ={failure.kappa:g} failed: {sentence(failure.error)}")
@@ -141,7 +133,7 @@ class Compare:
 def inclusion_table(comparison: Comparison) -> pd.DataFrame:
     """Posterior inclusion probabilities of all inputs, by name, under the priors that have them."""
     tables = [
-        inclusion_probabilities(r.tree).assign(**{name: r.row[name] for name in _PLACE})
+        inclusion_probabilities(r.tree).assign(**{name: r.row[name] for name in PLACE})
         for r in comparison.results
         if has_inclusion(r.tree)
     ]
@@ -154,28 +146,11 @@ def inclusion_table(comparison: Comparison) -> pd.DataFrame:
 def probe_table(comparison: Comparison) -> pd.DataFrame:
     """How each result but NNGP, which ranks none, ranks the probes."""
     ranked = [result for result in comparison.results if result.row["scheme"] != "nngp"]
-    return pd.DataFrame([{**{n: r.row[n] for n in _PLACE}, **rank_probes(r.tree)} for r in ranked])
+    return pd.DataFrame([{**{n: r.row[n] for n in PLACE}, **rank_probes(r.tree)} for r in ranked])
 
 
-def save(comparison: Comparison, folder, settings: dict, figures: bool, tables: dict | None = None) -> None:
-    """Write run.nc, the tables, settings.json and the figures into `folder`, each file whole."""
-    included = inclusion_table(comparison)
-    drawn = {}
-    if figures:
-        drawn = {
-            "order_parameters": plots.plot_order_parameters(comparison),
-            "second_moments": plots.plot_second_moments(comparison),
-            "weight_marginals": plots.plot_weight_marginals(comparison),
-        }
-        if len(included):
-            drawn["inclusion"] = plots.plot_inclusion(comparison)
-        for result in comparison.results:
-            if not is_independent(result.tree):
-                drawn[f"traces-{result.label}"] = plots.plot_function_traces(result.tree, result.label)
-    written = {
-        "table": comparison.table(),
-        "elpd": comparison.elpd().reset_index(),
-        "inclusion": included,
-        **(tables or {}),
-    }
-    write_results(folder, settings, trees={"run": comparison.to_tree()}, tables=written, figures=drawn)
+def draw(comparison: Comparison) -> dict[str, Figure]:
+    """The figures by the name of their file."""
+    chains = [result for result in comparison.results if not is_independent(result.tree)]
+    traces = {f"traces-{r.label}": plot_function_traces(r.tree, r.label) for r in chains}
+    return plot_comparison(comparison) | traces

@@ -8,22 +8,10 @@ import tyro
 import xarray as xr
 
 from analysis.cli.options import OutputOptions
-from analysis.cli.output import (
-    console,
-    jsonable,
-    note,
-    print_json,
-    progress_board,
-    show_table,
-    write_results,
-)
-from analysis.diagnostics import (
-    assess_all,
-    distances_by_problem,
-    name_of,
-    selection_by_scheme,
-)
+from analysis.cli.output import console, jsonable, note, print_json, progress_board, show_table, write_results
+from analysis.diagnostics import assess_all, distances_by_problem, name_of, selection_by_scheme
 from analysis.plots import plot_verdicts
+from analysis.report.sections import distance_frame
 from analysis.results import headings
 from analysis.results.files import load_tree, write_json
 
@@ -45,14 +33,13 @@ class Diagnose:
     """Draw the figures."""
 
     def run(self) -> None:
-        """Diagnose every result, write the folder, print the verdicts."""
         folder = self.output.folder("diagnose")
         trees = load_results(self.runs)
         with progress_board(1) as board:
-            verdicts = assess_all(trees, seed=self.output.seed, progress=board.callback("checks"))
+            verdicts = assess_all(trees, seed=self.output.seed, progress=board("checks"))
         tables = distances_by_problem(trees)
         selection = selection_by_scheme(trees).reset_index()
-        distances = pd.DataFrame([row for table in tables for row in distance_rows(table)])
+        distances = pd.concat(map(distance_frame, tables)) if tables else pd.DataFrame()
         checks = pd.concat({label: v.to_frame() for label, v in verdicts.items()}, names=["result"])
         answer = {
             "verdicts": [verdict.to_dict() for verdict in verdicts.values()],
@@ -61,16 +48,11 @@ class Diagnose:
         }
         with console(to_stderr=True).status("writing results"):
             write_json(folder / "verdicts.json", jsonable(answer))
-            write_results(
-                folder,
-                {"command": "diagnose", **asdict(self)},
-                tables={
-                    "checks": checks.droplevel(1).reset_index(),
-                    "distances": distances,
-                    "feature_selection": selection,
-                },
-                figures=plot_verdicts(trees, verdicts, tables) if self.plots else {},
-            )
+            written = {"checks": checks.droplevel(1).reset_index(), "distances": distances}
+            written["feature_selection"] = selection
+            figures = plot_verdicts(trees, verdicts, tables) if self.plots else {}
+            settings = {"command": "diagnose", **asdict(self)}
+            write_results(folder, settings, tables=written, figures=figures)
         if self.output.json:
             print_json(answer)
         else:
@@ -88,13 +70,9 @@ class Diagnose:
 
 
 def load_results(paths) -> dict[str, xr.DataTree]:
-    """The results in run files, by label; where labels repeat, with the name of the folder before
-    them.
+    """The results in run files, by label; where labels repeat, after the name of their folder.
 
-    Raises
-    ------
-    ValueError
-        For no paths, for a file without results, for a result that is named twice.
+    ``ValueError`` for no paths, for a file without results, for a result that is named twice.
     """
     if not paths:
         raise ValueError("runs: name at least one folder of mfzoo compare or mfzoo sample, or its run.nc.")
@@ -115,10 +93,3 @@ def load_results(paths) -> dict[str, xr.DataTree]:
                 f"runs name {label!r} twice; give each run once, from folders of different names."
             )
     return {label: result for label, (_, _, result) in zip(labels, found, strict=True)}
-
-
-def distance_rows(table: xr.Dataset) -> list[dict]:
-    """A row per scheme but the reference; without the second moments of the single inputs."""
-    frame = table.drop_vars([n for n in table.data_vars if "input" in table[n].dims]).to_dataframe()
-    frame.insert(0, "reference", table.attrs["reference"])
-    return frame.drop(index=table.attrs["reference"]).reset_index().to_dict(orient="records")

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self, get_args
+from typing import Annotated, Self
 
 import jax
 import numpy as np
@@ -29,17 +29,17 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     try:
         if ":" in text:
             start, stop, count = text.split(":")
-            if float(start) <= 0 or float(stop) <= 0 or int(count) < 1:
-                raise ValueError
-            return tuple(float(f"{v:.10g}") for v in np.geomspace(float(start), float(stop), int(count)))
-        values = tuple(float(part) for part in text.split(","))
-        if not all(map(math.isfinite, values)):
-            raise ValueError
-        return values
+            logs = np.linspace(math.log(float(start)), math.log(float(stop)), int(count))
+            values = tuple(float(f"{value:.10g}") for value in np.exp(logs))
+        else:
+            values = tuple(map(float, text.split(",")))
     except ValueError:
+        values = ()
+    if not values or not all(map(math.isfinite, values)):
         raise ValueError(
             f"{text!r} is not a list of numbers such as 0.05,0.1 or a log range such as 0.01:0.1:5"
-        ) from None
+        )
+    return values
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -53,25 +53,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     (7, 3)
     """
     try:
-        if ":" in text:
-            seeds = tuple(range(*map(int, text.split(":", 1))))
-            if not seeds:
-                raise ValueError
-            return seeds
-        return tuple(map(int, text.split(",")))
+        seeds = tuple(range(*map(int, text.split(":", 1))) if ":" in text else map(int, text.split(",")))
     except ValueError:
-        raise ValueError(f"{text!r} is not a list of seeds such as 0,1,2 or a range such as 0:4") from None
-
-
-def parse_kappas(text: str) -> tuple[float, ...]:
-    """As :func:`parse_numbers`; ``auto`` is the empty tuple.
-
-    Examples
-    --------
-    >>> parse_kappas("auto"), parse_kappas("0.1")
-    ((), (0.1,))
-    """
-    return () if text == "auto" else parse_numbers(text)
+        seeds = ()
+    if not seeds:
+        raise ValueError(f"{text!r} is not a list of seeds such as 0,1,2 or a range such as 0:4")
+    return seeds
 
 
 def parse_priors(text: str) -> tuple[str, ...]:
@@ -105,7 +92,10 @@ def _listed(metavar: str, parse: Callable[[str], tuple], show: Callable = str, e
 
 _RANGE = "A,B,…|START:STOP:COUNT"
 Numbers = Annotated[tuple[float, ...], _listed(_RANGE, parse_numbers, "{:g}".format)]
-Kappas = Annotated[tuple[float, ...], _listed(f"auto|{_RANGE}", parse_kappas, "{:g}".format, "auto")]
+Kappas = Annotated[
+    tuple[float, ...],
+    _listed(f"auto|{_RANGE}", lambda t: () if t == "auto" else parse_numbers(t), "{:g}".format, "auto"),
+]
 Seeds = Annotated[tuple[int, ...], _listed("A,B,…|START:STOP", parse_seeds)]
 Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")))]
 Priors = Annotated[tuple[str, ...], _listed("A,B,…", parse_priors), tyro.conf.arg(aliases=["--prior"])]
@@ -125,18 +115,15 @@ class Problem:
     gamma: float = 0.5
     """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
     alpha0: float = 4.0
-    """Shape α0 of the Gamma density of the priors ard, neuron-ard and grouped-ard; its rate is
-    α0/d."""
+    """Shape α0 of the Gamma density of ard, neuron-ard and grouped-ard; its rate is α0/d."""
 
     def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
-        """The network at noise κ with the named prior, see :meth:`prior`."""
         declared = self.prior(prior)
         network = TwoLayerNetwork(self.input_dim, self.width, kappa, gamma=self.gamma, prior=declared)
         try_prior(network, prior)
         return network
 
     def on(self, data: Dataset) -> Self:
-        """The problem with the input dimension of the data."""
         return replace(self, input_dim=data.input_dim)
 
     def prior(self, name: str) -> WeightPrior:
@@ -145,7 +132,6 @@ class Problem:
         return make_prior(name, **({"shape": self.alpha0} if is_ard else {}))
 
     def teacher(self) -> SparseParity:
-        """The parity of the first `degree` inputs."""
         return SparseParity(self.input_dim, self.degree)
 
 
@@ -172,9 +158,12 @@ class DataOptions:
     ranks them."""
 
     def load(self, problem: Problem, seed: int) -> Dataset:
-        """The data, the same for the same seed."""
+        """The data, the same for the same seed; says in which units answers are, if not in their own."""
         if self.data is not None:
-            data = load_file(self.data, self.target, seed, self.test_fraction, self.standardise)
+            data = Dataset.from_file(
+                self.data, target=self.target, test_fraction=self.test_fraction, seed=seed
+            )
+            data = data.standardised() if self.standardise else data
         elif self.target is not None:
             raise ValueError("target names a column of the file given by --data; give that too.")
         elif self.test_fraction != DataOptions.test_fraction:
@@ -183,34 +172,17 @@ class DataOptions:
             )
         else:
             data = problem.teacher().sample(jax.random.key(seed), self.num_data, self.num_test)
-        if not self.probes:
-            return data
-        from analysis.diagnostics.probes import add_probes
-
-        return add_probes(data, jax.random.fold_in(jax.random.key(seed), 2))
-
-    @staticmethod
-    def note_units(data: Dataset) -> None:
-        """Say in which units the answers will be, where these are not the data's own."""
-        units = data.standardisation
-        if units is not None:
+        if (units := data.standardisation) is not None:
             dropped = f"; left out, being constant: {', '.join(units.dropped)}" if units.dropped else ""
             note(
                 "predictions and MSE are in standardised units: 1 is a standard deviation of the target, "
                 f"{units.target_scale:.4g}{dropped}"
             )
+        if not self.probes:
+            return data
+        from analysis.diagnostics.probes import add_probes
 
-
-def load_file(
-    path: Path,
-    target: str | None,
-    seed: int,
-    test_fraction: float = DataOptions.test_fraction,
-    standardise: bool = DataOptions.standardise,
-) -> Dataset:
-    """The data of a file, in standard units unless those of the file are wanted."""
-    data = Dataset.from_file(path, target=target, test_fraction=test_fraction, seed=seed)
-    return data.standardised() if standardise else data
+        return add_probes(data, jax.random.fold_in(jax.random.key(seed), 2))
 
 
 @dataclass(frozen=True)
@@ -224,11 +196,9 @@ class OutputOptions:
     overwrite: bool = False
     """Write to the folder even if it holds the draws of an earlier run."""
     json: bool = False
-    """Print one JSON object on standard output instead of a table; all else goes to standard error.
-    """
+    """Print one JSON object on standard output, not a table; all else goes to standard error."""
 
     def check(self) -> None:
-        """``ValueError`` for options out of range, in our words and not the parser's."""
         checks.whole("seed", self.seed, 0)
 
     def key(self) -> jax.Array:
@@ -240,13 +210,7 @@ class OutputOptions:
         return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
 
     def folder(self, command: str) -> Path:
-        """The folder to write to.
-
-        Raises
-        ------
-        ValueError
-            Where it holds a run, whose draws and settings would be lost, unless these may be overwritten.
-        """
+        """The folder to write to; ``ValueError`` where it holds a run that must not be overwritten."""
         from inference.runs.run_folder import holds_run
 
         folder = self.path(command)
@@ -257,64 +221,8 @@ class OutputOptions:
         return folder
 
 
-def with_stored(options, stored: dict, exempt: set[str], usual=None):
-    """`options` with the values that ``settings.json`` holds for a run, those named in `exempt`
-    left as given.
-
-    What is as in `usual`, by default the options' own defaults, counts as not given.
-
-    Raises
-    ------
-    ValueError
-        For an option that is given, differs from its default, and differs from the stored value.
-
-    Examples
-    --------
-    >>> with_stored(Problem(), {"width": 8}, set()).width
-    8
-    >>> with_stored(Problem(width=9), {"width": 8}, set())
-    Traceback (most recent call last):
-    ...
-    ValueError: width is 8 in the run to resume, got 9; leave it out, or start another run.
-    """
-    usual = type(options)() if usual is None else usual
-    values = {}
-    for option in fields(options):
-        name, given, default = option.name, getattr(options, option.name), getattr(usual, option.name)
-        if name in exempt or name not in stored:
-            continue
-        if is_dataclass(given):
-            values[name] = with_stored(given, stored[name], exempt, default)
-            continue
-        value = stored[name]
-        if value is not None and Path in (option.type, *get_args(option.type)):
-            value = Path(value)
-        if given not in (default, value):
-            raise ValueError(
-                f"{name} is {value} in the run to resume, got {given}; leave it out, or start another run."
-            )
-        values[name] = value
-    return replace(options, **values)
-
-
-def check_kappas(kappas: tuple[float, ...]) -> None:
-    """``ValueError`` unless every κ is positive and none is repeated."""
-    for kappa in kappas:
-        checks.positive("kappa", kappa)
-    if len(set(kappas)) < len(kappas):
-        raise ValueError(f"kappas must be distinct, got {','.join(map('{:g}'.format, kappas))}.")
-
-
-def check_distinct(priors: list[WeightPrior]) -> None:
-    """``ValueError`` unless the priors have distinct names, by which results list them."""
-    names = [prior.name for prior in priors]
-    if len(set(names)) < len(names):
-        raise ValueError(f"priors must have distinct names, got {', '.join(names)}; run them one by one.")
-
-
 def try_prior(network: TwoLayerNetwork, name: str) -> None:
     """``ValueError`` where the weights of a user's own prior cannot be drawn or sampled."""
-
     from inference.tracing import TRACE_LOCK
 
     def discrete_sites(key):

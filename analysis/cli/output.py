@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from analysis.results.files import save_tree, write_atomically, write_csv, write_json
 from analysis.results.headings import COMPARISON, show_value
@@ -35,48 +36,22 @@ def console(to_stderr: bool) -> Console:
     return Console(file=sys.stderr if to_stderr else sys.stdout)
 
 
-def note(text: str, style: str | None = None) -> None:
+def note(text: str) -> None:
     """Print a sentence on standard error, as it is."""
-    console(to_stderr=True).print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+    console(to_stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def show_table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str] = COMPARISON) -> None:
     """Print a table on standard output, in pieces where the terminal is too narrow for it."""
     out = console(to_stderr=False)
-    if not out.is_terminal:
-        out.width = 200
-    keys = [name for name in frame if not _numeric(frame[name])][:2] or list(frame)[:1]
-    piece, pieces = list(keys), []
-    for name in (name for name in frame if name not in keys):
-        if len(piece) > len(keys) and _width(out, frame[[*piece, name]], headers) > out.width:
-            pieces.append(piece)
-            piece = list(keys)
-        piece.append(name)
-    for place, columns in enumerate([*pieces, piece]):
-        # The frame's own order where it is shown in one piece.
-        shown = frame[columns] if pieces else frame
-        out.print(_table(shown, heading if place == 0 else "", headers))
-
-
-def _table(frame: pd.DataFrame, heading: str, headers: Mapping[str, str]) -> Table:
-    table = Table(title=heading, title_justify="left", header_style="bold")
-    for name in frame:
-        justify = "right" if _numeric(frame[name]) else "left"
-        table.add_column(headers.get(name, str(name)), justify=justify, no_wrap=name != "error")
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(show_value, row))
-    return table
-
-
-def _numeric(column: pd.Series) -> bool:
-    return column.dtype.kind in "biufc"
-
-
-def _width(out: Console, frame: pd.DataFrame, headers: Mapping[str, str]) -> int:
-    wide = out.options.update(max_width=10_000)
-    return out.measure(
-        _table(frame.drop(columns="error", errors="ignore"), "", headers), options=wide
-    ).maximum
+    # Each piece begins with the columns that say which row it is.
+    keys = list(frame.select_dtypes(exclude=["number", "bool"]))[: min(2, frame.shape[1] - 1)]
+    keys = keys or list(frame)[:1]
+    shown = frame.map(show_value).set_index(keys)
+    shown = shown.rename(columns=headers).rename_axis([headers.get(name, name) for name in keys])
+    text = shown.to_string(line_width=out.width if out.is_terminal else 200, sparsify=False)
+    for line in (heading, text):
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_json(answer) -> None:
@@ -134,52 +109,42 @@ def write_settings(folder: Path, settings: Mapping) -> None:
     write_json(folder / "settings.json", jsonable({**settings, **made}))
 
 
-def read_settings(folder: Path, command: str) -> dict:
-    """The options that ``mfzoo`` `command` left in a folder; ``ValueError`` where there are none."""
+def read_command(folder: Path, command: str) -> list[str]:
+    """The options with which ``mfzoo`` `command` began a folder; ``ValueError`` without such."""
     path = folder / "settings.json"
     if not path.is_file():
         raise ValueError(f"out: {str(folder)!r} holds no run to resume; start one without --resume.")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        made_by = settings["command"]
-    except (OSError, ValueError, KeyError, TypeError):
+        made_by, options = settings["command"], shlex.split(settings["command_line"] or "")[2:]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"settings file {str(path)!r} is damaged; start a run in another folder.") from None
     if made_by != command:
         raise ValueError(f"out: {str(folder)!r} is from mfzoo {made_by}; resume a folder of mfzoo {command}.")
-    return settings
-
-
-class Board:
-    """A progress display on standard error: a bar for all jobs, and one for each that runs."""
-
-    def __init__(self, display, jobs: int):
-        self._display = display
-        self._all = display.add_task("all", total=jobs, text="")
-        self._tasks, self._began = {}, {}
-
-    def callback(self, name: str):
-        """The callback ``(done, total, text)`` of the job `name`."""
-
-        def report(done: int, total: int, text: str) -> None:
-            if name not in self._tasks:
-                self._tasks[name] = self._display.add_task(name, total=total, text="")
-                self._began[name] = time.perf_counter()
-            self._display.update(self._tasks[name], completed=done, total=total, text=text)
-            if done >= total:
-                self._display.update(self._tasks[name], visible=False)
-                self._display.advance(self._all)
-                seconds = time.perf_counter() - self._began[name]
-                self._display.console.print(
-                    f"[dim]done[/dim] {name} [dim]({seconds:.1f} s)[/dim]", highlight=False
-                )
-
-        return report
+    return options
 
 
 @contextmanager
 def progress_board(jobs: int):
-    """A :class:`Board` while the block runs."""
+    """While the block runs, bars on standard error: one for all jobs, one for each that runs.
+
+    Gives a function from the name of a job to its callback ``(done, total, text)``.
+    """
     from inference.runs.progress import rich_progress
 
     with rich_progress() as display:
-        yield Board(display, jobs)
+        every, tasks = display.add_task("all", total=jobs, text=""), {}
+
+        def report(name: str, done: int, total: int, text: str) -> None:
+            if name not in tasks:
+                tasks[name] = display.add_task(name, text=""), time.perf_counter()
+            task, began = tasks[name]
+            display.update(task, completed=done, total=total, text=text)
+            if done >= total:
+                display.update(task, visible=False)
+                display.advance(every)
+                seconds = time.perf_counter() - began
+                said = f"[dim]done[/dim] {name} [dim]({seconds:.1f} s)[/dim]"
+                display.console.print(said, highlight=False)
+
+        yield lambda name: partial(report, name)

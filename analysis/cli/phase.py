@@ -5,20 +5,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import tyro
 import xarray as xr
 
 from analysis import plots
-from analysis.cli.options import (
-    Names,
-    Numbers,
-    OutputOptions,
-    PriorName,
-    Problem,
-    check_kappas,
-    parse_numbers,
-)
+from analysis.cli.options import Names, Numbers, OutputOptions, PriorName, Problem, parse_numbers
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.theory.phase_diagram import FIGURES, phase_diagram
 from inference.runs.progress import progress_callback
@@ -48,7 +41,6 @@ class Phase:
     """Draw the figure."""
 
     def run(self) -> None:
-        """Solve, write the folder, print the onsets."""
         folder = self.output.folder("phase")
         grid = self.solve()
         write_results(
@@ -58,60 +50,40 @@ class Phase:
             tables={"table": grid[list(FIGURES)].to_dataframe().dropna(how="all").reset_index()},
             figures={"phase_diagram": plots.plot_phase_diagram(grid)} if self.plots else {},
         )
+        answer = as_json(grid)
         if self.output.json:
-            print_json(as_json(grid))
+            print_json(answer)
         else:
-            table = pd.DataFrame([row for rows in onsets(grid).values() for row in rows], dtype=object)
-            heading = f"noise at which m reaches {grid.onset_order_parameter:g}, and folds"
-            show_table(table.fillna({"P": "∞"}), heading)
+            table = pd.DataFrame(
+                [
+                    {"theory": name, "P": size or "∞", "onset": onset, "folds": folds.tolist()}
+                    for name, rows in answer["results"].items()
+                    for size, onset, folds in zip(rows["num_data"], rows["onset"], rows["folds"], strict=True)
+                ],
+                dtype=object,
+            )
+            show_table(table, f"noise at which m reaches {grid.onset_order_parameter:g}, and folds")
         note(f"results in {folder}")
 
     def solve(self) -> xr.Dataset:
         """The grid, with progress on standard error."""
-        check_kappas(self.kappas)
         network = self.problem.network(min(self.kappas), self.prior)
-        sizes = [round(size) for size in self.num_data]
+        grid = (self.kappas, list(dict.fromkeys(map(round, self.num_data))), self.theories)
         with progress_callback(True, "phase") as report:
-            return phase_diagram(
-                network,
-                self.problem.teacher(),
-                self.kappas,
-                list(dict.fromkeys(sizes)),
-                self.theories,
-                start=self.start,
-                progress=report,
-            )
-
-
-def onsets(grid: xr.Dataset) -> dict[str, list[dict]]:
-    """By theory a row for each P that it has: the onset and the folds; P is None at P = ∞."""
-    rows = {}
-    for name in grid.theory.values:
-        part = grid.sel(theory=name)
-        rows[str(name)] = [
-            {
-                "theory": str(name),
-                "P": int(size) if math.isfinite(size) else None,
-                "onset": float(cell.onset) if cell.onset.notnull() else None,
-                "folds": cell.fold_kappa.dropna("fold").values.tolist(),
-            }
-            for size in grid.num_data.values
-            if (cell := part.sel(num_data=size)).error.notnull().any()
-        ]
-    return rows
+            return phase_diagram(network, self.problem.teacher(), *grid, start=self.start, progress=report)
 
 
 def as_json(grid: xr.Dataset) -> dict:
-    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per own num_data."""
+    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per own P, None for P = ∞."""
     results = {}
-    for name, rows in onsets(grid).items():
-        sizes = [math.inf if row["P"] is None else row["P"] for row in rows]
-        part = grid.sel(theory=name, num_data=sizes).transpose("num_data", "kappa", ...)
+    for name in map(str, grid.theory.values):
+        part = grid.sel(theory=name).transpose("num_data", "kappa", "fold")
+        part = part.sel(num_data=part.error.notnull().any("kappa"))
         results[name] = {
-            "num_data": [row["P"] for row in rows],
+            "num_data": [int(size) if math.isfinite(size) else None for size in part.num_data.values],
             **{figure: part[figure].values for figure in FIGURES},
-            "onset": [row["onset"] for row in rows],
-            "folds": [row["folds"] for row in rows],
+            "onset": part.onset.values,
+            "folds": [row[np.isfinite(row)] for row in part.fold_kappa.values],
         }
     sizes = [int(size) for size in grid.num_data.values if math.isfinite(size)]
     return {"kappas": grid.kappa.values, "num_data": sizes, "results": results}

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass, field
 
 import tyro
 
-from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem, check_distinct
+from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem
 from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
+from models import checks
 from models.priors import PRIORS, WeightPrior, describe_prior
 
 _QUANTILES = (0.05, 0.5, 0.95)
@@ -32,7 +33,6 @@ class ListPriors:
     """Networks drawn from each prior, a multiple of 4."""
 
     def run(self) -> None:
-        """Print the list, or draw, write the folder and print a table."""
         if self.plot or self.output.out is not None:
             self._predict()
             return
@@ -59,11 +59,11 @@ class ListPriors:
         data = self.inputs.load(self.problem, self.output.seed)
         problem = self.problem.on(data)
         networks = [problem.network(1.0, name) for name in self.priors]  # a prior knows of no noise
-        check_distinct([network.prior for network in networks])
+        checks.distinct("priors", [network.prior.name for network in networks])
         trees = []
         with progress_board(len(networks)) as board:
             for network in networks:
-                report = board.callback(network.prior.name)
+                report = board(network.prior.name)
                 report(0, 1, "")
                 # The same key for all: priors that agree then show the same networks.
                 key = jax.random.fold_in(self.output.key(), 0)
@@ -73,7 +73,7 @@ class ListPriors:
         write_results(
             folder,
             {"command": "priors", **asdict(self)},
-            trees={"prior": xr.DataTree.from_dict({f"/{tree.attrs['prior']}": tree for tree in trees})},
+            trees={"prior": xr.DataTree(children={tree.attrs["prior"]: tree for tree in trees})},
             tables={"table": table},
             figures={"prior_predictive": plots.plot_prior_predictive(trees)},
         )

@@ -23,13 +23,11 @@ class PageOptions:
     """Seed of the simulated noise in the coverage of predictive intervals."""
 
     def check(self) -> None:
-        """``ValueError`` for options out of range."""
         checks.whole("seed", self.seed, 0)
         if self.out is not None and self.out.suffix.lower() not in (".html", ".htm"):
             raise ValueError(f"out is the page to write, a file that ends in .html; got {str(self.out)!r}.")
 
     def file(self) -> Path:
-        """The file to write."""
         return self.out or Path("runs") / f"report-{datetime.now():%Y%m%d-%H%M%S}.html"
 
 
@@ -49,32 +47,17 @@ class Report:
     """Heading of the page."""
 
     def run(self) -> None:
-        """Check every result, write the page."""
         trees = load_results(self.runs)
-        folders = [path if path.is_dir() else path.parent for path in self.runs]
-        records = [run_record(folder) for folder in folders]
+        records = [run_record(path if path.is_dir() else path.parent) for path in self.runs]
         path = self.output.file()
         with progress_board(1) as board:
-            report(
-                trees,
-                path,
-                title=self.title,
-                runs=records,
-                seed=self.output.seed,
-                progress=board.callback("checks and figures"),
-            )
-        size = path.stat().st_size / 1e6
-        note(f"report in {path} ({size:.1f} MB)")
+            told = {"title": self.title, "runs": records, "seed": self.output.seed}
+            report(trees, path, progress=board("checks and figures"), **told)
+        note(f"report in {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def run_record(folder: Path) -> RunRecord:
-    """What settings.json says of a run; its name alone where there is none.
-
-    Raises
-    ------
-    ValueError
-        For a settings.json that cannot be read.
-    """
+    """What settings.json says of a run; its name alone where there is none."""
     name, path = folder.resolve().name, folder / "settings.json"
     if not path.is_file():
         return RunRecord(name, facts={"settings.json": "none: the command is not known"})

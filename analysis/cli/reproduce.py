@@ -11,7 +11,7 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis.cli.options import Names, Numbers, OutputOptions, Problem, Seeds, parse_numbers
+from analysis.cli.options import Names, Numbers, Problem, Seeds, parse_numbers
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.cli.sweep import Grid, count, json_rows, rows
 from analysis.plots.learning_curve import plot_learning_curve
@@ -31,40 +31,24 @@ class _Experiment(Grid):
         default_factory=partial(Problem, input_dim=20, degree=2, width=256)
     )
     scheme: Literal["langevin", "sgld", "nuts"] = "langevin"
-    """Sampler of the networks; langevin starts half of its chains from the prior and half aligned.
-    """
+    """Sampler of the networks; langevin starts half of its chains aligned, half from the prior."""
     theories: Names = ()
     """Theories to lay over the networks, each for the priors that it covers; by default all that
     cover one."""
 
     def run(self) -> None:
-        """Run what is missing, write the folder, print the summary."""
         self.check()
         folder, stem = self.output.folder(self.command), self.command.replace("-", "_")
         with self.running(folder) as options:
-            tree = reproduce(
-                self.network,
-                self.problem.teacher(),
-                self.kappas,
-                self.sizes,
-                self.seeds,
-                self.declared_priors,
-                self.theories,
-                scheme=self.scheme,
-                **self.theory_grid(),
-                **options,
-            )
+            grid = (self.kappas, self.sizes, self.seeds, self.declared_priors, self.theories)
+            options |= {"scheme": self.scheme, **self.theory_grid()}
+            tree = reproduce(self.network, self.problem.teacher(), *grid, **options)
         table = summary(tree)
         cells = rows(tree["networks"].to_dataset().expand_dims(scheme=[self.scheme]))
         sampled = table[table.source == "networks"]
         figures = self.figures(tree, table) if self.plots and len(sampled) else {}
-        write_results(
-            folder,
-            {"command": f"reproduce {self.command}", **asdict(self)},
-            trees={stem: tree},
-            tables={"table": table, "cells": cells},
-            figures={f"{stem}{suffix}": figure for suffix, figure in figures.items()},
-        )
+        written = {"trees": {stem: tree}, "tables": {"table": table, "cells": cells}, "figures": figures}
+        write_results(folder, {"command": f"reproduce {self.command}", **asdict(self)}, **written)
         loose = int(((cells.status == "done") & (cells.converged == 0)).sum())
         if self.output.json:
             problem = json.loads(tree["networks"].attrs["problem"])
@@ -116,7 +100,6 @@ class LearningCurve(_Experiment):
     command: ClassVar[str] = "learning-curve"
 
     def check(self) -> None:
-        """``ValueError`` for options that do not go together, or a reference for another problem."""
         super().check()
         self._published()
 
@@ -126,8 +109,7 @@ class LearningCurve(_Experiment):
         return read_reference(self.reference, self.network, self.problem.teacher(), self.kappas)
 
     def figures(self, tree: xr.DataTree, table: pd.DataFrame) -> dict:
-        """The figure."""
-        return {"": plot_learning_curve(table, self._published())}
+        return {"learning_curve": plot_learning_curve(table, self._published())}
 
 
 @dataclass(frozen=True)
@@ -162,27 +144,12 @@ class PhaseDiagram(_Experiment):
         return {"theory_kappas": np.geomspace(*kappas, 40).tolist(), "theory_num_data": finer.tolist()}
 
     def figures(self, tree: xr.DataTree, table: pd.DataFrame) -> dict:
-        """The order parameter, and the test MSE of a draw."""
-        figures = {"": "order_parameter", "_mse": "test_mse"}
-        return {end: plot_reproduced_phase_diagram(tree, quantity) for end, quantity in figures.items()}
+        quantities = {"phase_diagram": "order_parameter", "phase_diagram_mse": "test_mse"}
+        return {name: plot_reproduced_phase_diagram(tree, of) for name, of in quantities.items()}
 
 
-@dataclass(frozen=True)
-class Reproduce:
-    """Reproduce the experiment: networks that are sampled, not stopped on the test error, and
-    theories over them."""
-
-    experiment: tyro.conf.OmitArgPrefixes[
-        Annotated[LearningCurve, tyro.conf.subcommand("learning-curve", prefix_name=False)]
-        | Annotated[PhaseDiagram, tyro.conf.subcommand("phase-diagram", prefix_name=False)]
-    ]
-    """Which figure."""
-
-    @property
-    def output(self) -> OutputOptions:
-        """Where results go."""
-        return self.experiment.output
-
-    def run(self) -> None:
-        """Run the experiment."""
-        self.experiment.run()
+Reproduce = (
+    Annotated[LearningCurve, tyro.conf.subcommand("learning-curve", prefix_name=False)]
+    | Annotated[PhaseDiagram, tyro.conf.subcommand("phase-diagram", prefix_name=False)]
+)
+"""Networks that are sampled, not stopped on the test error, and theories over them."""

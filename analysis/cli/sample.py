@@ -2,19 +2,19 @@
 
 import shlex
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import tyro
 
-from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem, with_stored
+from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem
 from analysis.cli.output import (
     note,
     print_json,
     progress_board,
-    read_settings,
+    read_command,
     show_table,
     write_figure,
     write_settings,
@@ -70,38 +70,39 @@ class Sample:
     """Seconds between checkpoints."""
 
     def run(self) -> None:
-        """Sample, write the folder, print the diagnosis."""
         if not self.resume:
             self._run(self.output.path("sample"))
         elif self.output.out is None:
             raise ValueError("resume needs the folder of the run to go on with; give --out FOLDER.")
         else:
-            stored = read_settings(self.output.out, "sample")
-            exempt = {"resume", "checkpoint_every", "out", "json", "overwrite"}
-            with_stored(self, stored, exempt)._run(self.output.out)
+            self._begun()._run(self.output.out)
+
+    def _begun(self) -> Self:
+        """The command of the run to resume; ``ValueError`` for an option that is given and differs."""
+        begun = tyro.cli(Sample, args=read_command(self.output.out, "sample"))
+        output = replace(self.output, seed=begun.output.seed)
+        begun = replace(begun, resume=True, checkpoint_every=self.checkpoint_every, output=output)
+        usual, stored, given = (_flat(asdict(command)) for command in (Sample(), begun, self))
+        for name, value in given.items():
+            if value not in (usual[name], stored[name]):
+                raise ValueError(
+                    f"{name} is {stored[name]} in the run to resume, got {value}; leave it out, or start another run."
+                )
+        return begun
 
     def _run(self, folder: Path) -> None:
         self.budget.check()
         data = self.inputs.load(self.problem, self.output.seed)
-        self.inputs.note_units(data)
         network = self.problem.on(data).network(self.kappa, self.prior)
         kernel = choose_kernel(self.scheme, network, self.step_size, self.preconditioner, self.friction)
         problem = describe_problem(network, data)
         with self._resumable(folder, problem), progress_board(1) as board:
-            tree = sample(
-                network,
-                data,
-                kernel,
-                self.output.key(),
-                num_chains=self.num_chains,
-                **self.budget.steps(KERNELS[self.scheme].steps(network)),
-                start=self.start,
-                subsample_size=self.subsample_size,
-                progress=board.callback(f"κ={self.kappa:g} {self.prior} {self.scheme}"),
-                folder=folder,
-                resume=self.resume,
-                checkpoint_every=self.checkpoint_every,
-            )
+            shared = ("num_chains", "start", "subsample_size", "resume", "checkpoint_every")
+            options = {name: getattr(self, name) for name in shared}
+            options |= self.budget.steps(KERNELS[self.scheme].steps(network))
+            told = board(f"κ={self.kappa:g} {self.prior} {self.scheme}")
+            key = self.output.key()
+            tree = sample(network, data, kernel, key, folder=folder, progress=told, **options)
         with tree:
             self._report(problem, tree, folder)
         note(f"results in {folder}")
@@ -143,3 +144,12 @@ class Sample:
             show_table(table, f"Functions under {result.label}")
             for message in result.diagnosis.messages:
                 note(message)
+
+
+def _flat(options: dict) -> dict:
+    """Groups of options taken apart; no two options of a command share a name."""
+    return {
+        n: v
+        for k, part in options.items()
+        for n, v in (part if isinstance(part, dict) else {k: part}).items()
+    }

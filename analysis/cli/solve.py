@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 import tyro
 
-from analysis.cli.options import OutputOptions, PriorName, Problem, load_file
+from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem
 from analysis.cli.output import note, print_json, show_table, write_settings
 from analysis.results.files import write_json
 from analysis.theory.theories import THEORIES
@@ -50,7 +50,6 @@ class Solve:
     """Which start's branch to report, where the theory has several."""
 
     def run(self) -> None:
-        """Solve, write the folder if one is named, print the answer."""
         folder = None if self.output.out is None else self.output.folder("solve")
         answer = self.solve()
         if folder is not None:
@@ -59,14 +58,12 @@ class Solve:
         if self.output.json:
             print_json(answer)
             return
-        figures = {k: v for k, v in answer.items() if k not in ("branches", "precisions")}
-        figures |= _flat_precisions(answer)
-        table = pd.DataFrame({"quantity": list(figures), "value": list(figures.values())}, dtype=object)
-        show_table(table, self.theory)
-        branches = pd.DataFrame([{**branch, **_flat_precisions(branch)} for branch in answer["branches"]])
+        branches = pd.json_normalize(answer.pop("branches"))
+        figures = pd.json_normalize(answer).T.set_axis(["value"], axis=1).rename_axis("quantity")
+        show_table(figures.reset_index(), self.theory)
         if len(branches):
             branches["starts"] = branches["starts"].map(" ".join)
-            show_table(branches.drop(columns="precisions"), "branches")
+            show_table(branches, "branches")
         if not answer["converged"]:
             note(f"residual {answer['residual']:.2g} is above the tolerance: the figures are not a solution.")
 
@@ -74,19 +71,15 @@ class Solve:
         """The fixed point as JSON-able values."""
         theory = THEORIES[self.theory]
         prior = self.prior or ("isotropic" if Isotropic in theory.priors else "ard")
-        problem, options = self.problem, {"num_data": self.num_data}
-        if self.data is not None:
-            if self.num_data is not None:
-                raise ValueError("num_data is the number of rows of the file given by --data; leave it out.")
-            target = load_file(self.data, self.target, self.output.seed, standardise=self.standardise)
-            problem, options = problem.on(target), {"progress": True}
-        elif self.target is not None:
-            raise ValueError("target names a column of the file given by --data; give that too.")
-        else:
+        problem, progress = self.problem, None
+        if self.data is None and self.target is None:
             target = problem.teacher()
+        elif self.num_data is not None:
+            raise ValueError("num_data is the number of rows of the file given by --data; leave it out.")
+        else:
+            file = DataOptions(data=self.data, target=self.target, standardise=self.standardise)
+            target = file.load(problem, self.output.seed)
+            problem, progress = problem.on(target), True
         network = problem.network(self.kappa, prior)
-        return theory.solve(network, target, start=self.start, key=self.output.key(), **options).to_dict()
-
-
-def _flat_precisions(answer: dict) -> dict:
-    return {f"precisions.{name}": value for name, value in answer["precisions"].items()}
+        options = {"num_data": self.num_data, "start": self.start, "key": self.output.key()}
+        return theory.solver().solve(network, target, progress=progress, **options).to_dict()

@@ -1,6 +1,7 @@
 """``mfzoo sweep``: schemes over a grid of noises, data sizes, seeds and priors."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,16 +12,7 @@ import pandas as pd
 import tyro
 import xarray as xr
 
-from analysis.cli.options import (
-    DataOptions,
-    Names,
-    Numbers,
-    OutputOptions,
-    Priors,
-    Problem,
-    Seeds,
-    check_kappas,
-)
+from analysis.cli.options import DataOptions, Names, Numbers, OutputOptions, Priors, Problem, Seeds
 from analysis.cli.output import note, print_json, show_table, write_results
 from analysis.plots.sweep import plot_sweep
 from analysis.schemes.kernels import Budget
@@ -60,7 +52,6 @@ class Grid:
 
     def check(self) -> None:
         """``ValueError`` for options that do not go together."""
-        check_kappas(self.kappas)
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("workers are processes of this machine; with scheduler, leave workers out.")
         if self.seeds and self.output.seed:
@@ -69,9 +60,9 @@ class Grid:
     @property
     def sizes(self) -> list[int]:
         """P as whole numbers."""
-        for size in self.num_data:
-            checks.whole("num_data", round(size), 1)
-        return list(dict.fromkeys(round(size) for size in self.num_data))
+        sizes = list(dict.fromkeys(map(round, self.num_data)))
+        checks.whole("num_data", min(sizes), 1)
+        return sizes
 
     @property
     def network(self) -> TwoLayerNetwork:
@@ -80,7 +71,6 @@ class Grid:
 
     @property
     def declared_priors(self) -> list[WeightPrior]:
-        """The priors themselves."""
         return [self.problem.prior(name) for name in self.priors]
 
     @contextmanager
@@ -121,7 +111,6 @@ class Sweep(Grid):
     command: ClassVar[str] = "sweep"
 
     def run(self) -> None:
-        """Run what is missing, write the folder, print the summary."""
         self.check()
         folder, seeds = self.output.folder("sweep"), self.seeds or (self.output.seed,)
         grid = (self.kappas, self.sizes, seeds, self.declared_priors, self.schemes)
@@ -146,22 +135,11 @@ def rows(grid: xr.Dataset) -> pd.DataFrame:
 
 def summary(cells: pd.DataFrame) -> pd.DataFrame:
     """A row per scheme, prior, κ and P: means and spread over the seeds, worst R-hat and ESS."""
-    return (
-        cells.groupby([name for name in DIMENSIONS if name != "seed"], sort=False)
-        .agg(
-            order_parameter=("order_parameter", "mean"),
-            order_parameter_sd=("order_parameter", "std"),
-            order_parameter_se=("order_parameter_se", "mean"),
-            test_mse_draw=("test_mse_draw", "mean"),
-            test_mse_mean=("test_mse_mean", "mean"),
-            train_mse=("train_mse", "mean"),
-            wall_time_s=("wall_time_s", "mean"),
-            r_hat_max=("r_hat_max", "max"),
-            ess_min=("ess_min", "min"),
-            done=("status", lambda status: f"{(status == 'done').sum()}/{len(status)}"),
-        )
-        .reset_index()
-    )
+    cells = cells.assign(order_parameter_sd=cells.order_parameter, done=cells.status == "done")
+    means = ("order_parameter_se", "test_mse_draw", "test_mse_mean", "train_mse", "wall_time_s")
+    how = {"order_parameter": "mean", "order_parameter_sd": "std", **dict.fromkeys(means, "mean")}
+    how |= {"r_hat_max": "max", "ess_min": "min", "done": lambda done: f"{done.sum()}/{len(done)}"}
+    return cells.groupby([name for name in DIMENSIONS if name != "seed"], sort=False).agg(how).reset_index()
 
 
 def count(cells: pd.DataFrame) -> dict[str, int]:
@@ -171,14 +149,10 @@ def count(cells: pd.DataFrame) -> dict[str, int]:
 
 def json_rows(table: pd.DataFrame) -> list[dict]:
     """Rows in which whole numbers are whole, ``converged`` is true or false, and no error is None."""
-    whole = [
-        name for name in ("num_data", "num_seeds", "num_converged", "gradient_evaluations") if name in table
-    ]
-    table = table.astype(object).where(table.notna() & (table != ""), None)
-    for name in whole:
-        table[name] = table[name].map(
-            lambda value: None if value is None or value == float("inf") else int(value)
-        )
-    if "converged" in table:
-        table["converged"] = table["converged"].map(lambda value: None if value is None else bool(value))
-    return table.to_dict(orient="records")
+    rows = table.replace("", None).to_dict(orient="records")
+    for row in rows:
+        kinds = dict.fromkeys(("num_data", "num_seeds", "num_converged", "gradient_evaluations"), int)
+        for name, kind in {**kinds, "converged": bool}.items():
+            if math.isfinite(row.get(name, math.nan)):
+                row[name] = kind(row[name])
+    return rows

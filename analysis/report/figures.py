@@ -3,25 +3,25 @@ cannot see it."""
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import xarray as xr
 from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.diagnostics import Verdict
-from analysis.results.inclusion import has_inclusion
+from analysis.plots.comparison import plot_comparison
 from analysis.schemes.compare import Comparison, SchemeResult
 
 _DPI = 110
 
 CAPTIONS = {
-    "order parameters": "Order parameter m and test MSE by scheme, a row of panels per κ. Bars: two standard errors "
+    "order_parameters": "Order parameter m and test MSE by scheme, a row of panels per κ. Bars: two standard errors "
     "(of a fixed point: two error estimates of its solver). Filled: one posterior draw; open: the posterior mean.",
-    "second moments": "Second moment E[w²] of the weights of every input, over neurons and draws, with two standard "
+    "second_moments": "Second moment E[w²] of the weights of every input, over neurons and draws, with two standard "
     "errors; relevant inputs shaded. A scheme that has learned features gives the relevant inputs larger weights.",
-    "weight marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if "
+    "weight_marginals": "Density of the weights of one relevant and one irrelevant input (the first two, if "
     "unknown), neurons and draws pooled, on a logarithmic scale.",
     "inclusion": "Posterior probability that an input is included, with two standard errors; relevant inputs shaded.",
     "convergence": "R-hat and effective sample size of every function, a row per sampler; the worst is named, dashed "
@@ -46,73 +46,50 @@ CAPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class EmbeddedFigure:
-    """A figure within a page: a PNG as a ``data:`` address, its size in pixels of the page, and
-    what it shows."""
-
-    kind: str
-    source: str
-    width: int
-    height: int
-    caption: str
-    alt: str
-
-
-def embed(kind: str, figure: Figure, labels: Iterable[str]) -> EmbeddedFigure:
-    """A figure of the results `labels` as a PNG within the page."""
+def embed(kind: str, figure: Figure, labels: Iterable[str]) -> dict:
+    """A figure of the results `labels` within a page: a PNG as a ``data:`` address, its size in
+    pixels of the page, and what it shows."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
     width, height = figure.get_size_inches()
     first = CAPTIONS[kind].partition(". ")[0].rstrip(".")
-    return EmbeddedFigure(
-        kind=kind.replace("_", " "),
-        source="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
-        width=round(96 * width),
-        height=round(96 * height),
-        caption=CAPTIONS[kind],
-        alt=f"{first}. Results: {', '.join(labels)}.",
-    )
+    return {
+        "kind": kind.replace("_", " "),
+        "source": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
+        "width": round(96 * width),
+        "height": round(96 * height),
+        "caption": CAPTIONS[kind],
+        "alt": f"{first}. Results: {', '.join(labels)}.",
+    }
 
 
-def comparison_figures(results: Mapping[str, SchemeResult]) -> list[EmbeddedFigure]:
+def comparison_figures(results: Mapping[str, SchemeResult]) -> list[dict]:
     """The figures of ``mfzoo compare``; a set for each time that a scheme, prior and κ repeat."""
     shown = []
     for part in _without_repeats(results):
-        comparison = Comparison({}, tuple(part.values()))
-        drawn = {
-            "order parameters": plots.plot_order_parameters,
-            "second moments": plots.plot_second_moments,
-            "weight marginals": plots.plot_weight_marginals,
-        }
-        if any(has_inclusion(result.tree) for result in part.values()):
-            drawn["inclusion"] = plots.plot_inclusion
-        shown += [embed(kind, plot(comparison), part) for kind, plot in drawn.items()]
+        drawn = plot_comparison(Comparison({}, tuple(part.values())))
+        shown += [embed(kind, figure, part) for kind, figure in drawn.items()]
     return shown
 
 
 def posterior_figures(
     trees: Mapping[str, xr.DataTree], verdicts: Mapping[str, Verdict], tables: list[xr.Dataset]
-) -> list[EmbeddedFigure]:
+) -> list[dict]:
     """The figures that lay the results of one posterior side by side."""
     drawn = plots.plot_together(trees, verdicts, tables)
     return [embed(name.partition("-")[0], figure, trees) for name, figure in drawn.items()]
 
 
-def result_figures(tree: xr.DataTree, verdict: Verdict) -> list[EmbeddedFigure]:
+def result_figures(tree: xr.DataTree, verdict: Verdict) -> list[dict]:
     """The figures of one result."""
     return [embed(kind, f, [verdict.label]) for kind, f in plots.plot_verdict(tree, verdict).items()]
 
 
 def _without_repeats(results: Mapping[str, SchemeResult]) -> list[dict[str, SchemeResult]]:
-    """The results in parts within which scheme, prior and κ, by which figures name them, are
-    distinct."""
-    parts: list[dict[str, SchemeResult]] = []
+    """The results in parts within which their own labels, by which figures name them, are distinct."""
+    parts: dict[int, dict[str, SchemeResult]] = {}
+    seen = Counter()
     for label, result in results.items():
-        for part in parts:
-            if all(other.label != result.label for other in part.values()):
-                part[label] = result
-                break
-        else:
-            parts.append({label: result})
-    return parts
+        parts.setdefault(seen[result.label], {})[label] = result
+        seen[result.label] += 1
+    return list(parts.values())

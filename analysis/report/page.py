@@ -1,6 +1,6 @@
-"""One self-contained page on one run or several: what was declared, what came out, and whether to
-trust it."""
+"""One self-contained page: what was declared, what came out, and whether to trust it."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,22 +11,7 @@ import jinja2
 import xarray as xr
 
 from analysis.diagnostics import Verdict, assess_all, same_posterior, selection_by_scheme
-from analysis.report.sections import (
-    QUESTIONS,
-    comparison_section,
-    counted,
-    exactness,
-    grouped,
-    network_of,
-    posterior_section,
-    problem_section,
-    result_of,
-    same_problem,
-    shown_facts,
-    shown_table,
-    unchecked,
-    versions_of,
-)
+from analysis.report import sections
 from analysis.results import headings
 from analysis.results.files import write_text
 from analysis.schemes.compare import Comparison
@@ -34,8 +19,7 @@ from analysis.schemes.compare import Comparison
 
 @dataclass(frozen=True)
 class RunRecord:
-    """How results were made: the run's name, the command where it is known, and other facts to
-    show."""
+    """How results were made: the run's name, its command where known, and other facts to show."""
 
     name: str
     command: str | None = None
@@ -51,28 +35,18 @@ def report(
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Write one HTML page with the tables, verdicts and figures of some results; it loads nothing
-    from elsewhere.
+    """Write one HTML page with the tables, verdicts and figures of results; it loads nothing else.
 
     Parameters
     ----------
     results
         Results in the schema by label, or a :class:`analysis.Comparison`.
     path
-        File to write, whole or not at all.
-    title
-        Heading of the page.
-    runs
-        How the results were made.
-    seed
-        As for :func:`analysis.assess`.
-    progress
-        Called as ``progress(done, total, text)``.
-
-    Returns
-    -------
-    pathlib.Path
-        `path`.
+        File to write, whole or not at all; returned.
+    title, runs
+        Heading of the page, and how the results were made.
+    seed, progress
+        As for :func:`analysis.diagnostics.assess_all`.
 
     Raises
     ------
@@ -115,34 +89,43 @@ def render(
     drawn: Callable[[str], None] = lambda label: None,
 ) -> str:
     """The page as text; ``drawn(label)`` is called when a result's figures are."""
-    results = {label: result_of(trees[label], verdicts[label]) for label in trees}
-    problems = grouped(trees, same_problem)
-    posteriors = grouped(trees, same_posterior)
+    results = {label: sections.result_of(trees[label], verdicts[label]) for label in trees}
+    problems = sections.grouped(trees, sections.same_problem)
+    posteriors = sections.grouped(trees, same_posterior)
     selection = selection_by_scheme(trees)
     context = {
         "title": title,
-        "summary": f"{counted(len(trees), 'result')} of {counted(len(posteriors), 'posterior')}, "
+        "summary": f"{len(trees)} result{'s' * (len(trees) > 1)} of "
+        f"{len(posteriors)} posterior{'s' * (len(posteriors) > 1)}, "
         f"{sum(v.trusted for v in verdicts.values())} with nothing against them.",
-        "any_bias": any(network_of(tree).get("bias") for tree in trees.values()),
-        "versions": "; ".join(dict.fromkeys(versions_of(tree) for tree in trees.values())),
+        "any_bias": any(sections.network_of(tree).get("bias") for tree in trees.values()),
+        "versions": "; ".join(dict.fromkeys(map(_versions, trees.values()))),
         "version": version("mean-field-zoo"),
-        "questions": list(QUESTIONS.values()),
-        "runs": [{"name": r.name, "command": r.command, "facts": shown_facts(r.facts)} for r in runs],
-        "problems": [problem_section({n: results[n] for n in group}) for group in problems],
-        "comparison": comparison_section(results),
-        "exactness": exactness(results),
+        "questions": list(sections.QUESTIONS.values()),
+        "runs": [
+            {"name": r.name, "command": r.command, "facts": sections.shown_facts(r.facts)} for r in runs
+        ],
+        "problems": [sections.problem_section({n: results[n] for n in group}) for group in problems],
+        "comparison": sections.comparison_section(results),
+        "exactness": sections.exactness(results),
         "posteriors": [
-            posterior_section(number, {n: trees[n] for n in group}, verdicts, drawn)
+            sections.posterior_section(number, {n: trees[n] for n in group}, verdicts, drawn)
             for number, group in enumerate(posteriors)
         ],
-        "selection": shown_table(selection.reset_index(), headings.SELECTION) if len(selection) else None,
-        "unchecked": unchecked(verdicts),
+        "selection": sections.shown_table(selection.reset_index(), headings.SELECTION)
+        if len(selection)
+        else None,
+        "unchecked": sections.unchecked(verdicts),
     }
     # Labels come from file names and priors from users' own classes: every value is escaped.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("report.html.jinja").render(context)
+
+
+def _versions(tree: xr.DataTree) -> str:
+    return ", ".join(f"{name} {v}" for name, v in json.loads(tree.attrs["versions"]).items())
 
 
 def _check(trees: Mapping[str, xr.DataTree]) -> None:

@@ -23,8 +23,7 @@ _ANSWERED = {"passed": "✓ nothing against it", "failed": "✗ do not trust", "
 def result_of(tree: xr.DataTree, verdict: Verdict) -> SchemeResult:
     """A result with the row that a comparison has given it, or that of its draws."""
     row = json.loads(tree.attrs["row"]) if "row" in tree.attrs else None
-    # A theory's row from a comparison holds the figures of its fixed point, which stand for the
-    # point in figures.
+    # A theory's row from a comparison holds its fixed point's figures, and stands for the point.
     point = row if _is_theory(tree) else None
     return SchemeResult(tree, point, verdict.diagnosis, row or row_of(tree, verdict.diagnosis))
 
@@ -78,8 +77,7 @@ def problem_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn) -> dict:
-    """Verdicts, distances and figures of the results of one posterior; ``drawn(label)`` after each
-    card."""
+    """Verdicts, distances and figures of one posterior's results; ``drawn(label)`` after each card."""
     tree = next(iter(trees.values()))
     network, own = network_of(tree), {label: verdicts[label] for label in trees}
     tables = distances_by_problem(trees)
@@ -93,7 +91,7 @@ def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn
         "prior": network["prior"],
         "verdicts": cards,
         "distances": [
-            {"reference": t.attrs["reference"], "table": shown_table(_distances(t), headings.DISTANCES)}
+            {"reference": t.attrs["reference"], "table": shown_table(distance_frame(t), headings.DISTANCES)}
             for t in tables
         ],
         "figures": posterior_figures(trees, own, tables),
@@ -101,17 +99,6 @@ def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn
 
 
 def _card(anchor: str, tree: xr.DataTree, verdict: Verdict) -> dict:
-    checks = [
-        {
-            "name": c.name,
-            "state": _state(c.status, _CHECKED),
-            "concern": QUESTIONS[c.concern],
-            "value": _number(c.value),
-            "limit": _number(c.limit),
-            "message": c.message,
-        }
-        for c in verdict.checks
-    ]
     asides = ("Note: ", "Not checked: ")
     return {
         "anchor": anchor,
@@ -119,7 +106,15 @@ def _card(anchor: str, tree: xr.DataTree, verdict: Verdict) -> dict:
         "trusted": verdict.trusted,
         "answers": [_answer(verdict, concern) for concern in QUESTIONS],
         "sentences": [{"text": s, "aside": s.startswith(asides)} for s in verdict.sentences],
-        "checks": checks,
+        "checks": [
+            {
+                **{"name": c.name, "message": c.message, "concern": QUESTIONS[c.concern]},
+                "state": _state(c.status, _CHECKED),
+                "value": _number(c.value),
+                "limit": _number(c.limit),
+            }
+            for c in verdict.checks
+        ],
         "num_failed": len(verdict.failures()),
         "num_unchecked": sum(c.status == "unchecked" for c in verdict.checks),
         "figures": result_figures(tree, verdict),
@@ -157,17 +152,18 @@ def comparison_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def exactness(results: Mapping[str, SchemeResult]) -> str:
-    """Whether the figures of theories are those of their fixed points or of their draws; empty
-    without theories."""
+    """Whether the figures of theories are their fixed points' or their draws'; empty without theories."""
     theories = [result for result in results.values() if _is_theory(result.tree)]
     if all(result.point is not None for result in theories):
         return "Figures of a theory are those of its fixed point." if theories else ""
     return "Figures of a theory are the means over its draws: the fixed point's own were not given."
 
 
-def _distances(table: xr.Dataset) -> pd.DataFrame:
-    frame = table.drop_dims("input").to_dataframe()
-    return frame.drop(index=table.attrs["reference"]).reset_index()
+def distance_frame(table: xr.Dataset) -> pd.DataFrame:
+    """A row per result but the reference, without the second moments of the single inputs."""
+    reference = table.attrs["reference"]
+    frame = table.drop_dims("input", errors="ignore").to_dataframe().drop(index=reference)
+    return frame.reset_index().assign(reference=reference)
 
 
 def unchecked(verdicts: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
@@ -183,17 +179,14 @@ def unchecked(verdicts: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
 def shown_table(frame: pd.DataFrame, names: Mapping[str, str], columns=None) -> dict:
     """Headings and shown values of some columns, by the names of `names`."""
     shown = frame[list(names if columns is None else columns)]
-    columns = [
-        {"text": names.get(name, name), "numeric": pd.api.types.is_numeric_dtype(shown[name])}
-        for name in shown
-    ]
-    return {"columns": columns, "rows": [list(map(show_value, r)) for r in shown.itertuples(index=False)]}
+    numeric = {name: pd.api.types.is_numeric_dtype(shown[name]) for name in shown}
+    columns = [{"text": names.get(name, name), "numeric": is_numeric} for name, is_numeric in numeric.items()]
+    return {"columns": columns, "rows": shown.map(show_value).values.tolist()}
 
 
 def shown_facts(facts: Mapping[str, object]) -> list[tuple[str, str]]:
     """Names and values as text; a dash for None."""
-    # A whole number here is a setting, not a figure of a table, and "16" reads better than
-    # "16.000".
+    # Whole numbers here are settings, no figures of a table: "16" reads better than "16.000".
     return [(name, "–" if value is None else str(value)) for name, value in facts.items()]
 
 
@@ -204,13 +197,3 @@ def _number(value: float | None) -> str:
 def network_of(tree: xr.DataTree) -> dict:
     """The network that a result is of, as it was declared."""
     return json.loads(tree.attrs["network"])
-
-
-def versions_of(tree: xr.DataTree) -> str:
-    """Packages and versions that a result was computed with."""
-    return ", ".join(f"{name} {v}" for name, v in json.loads(tree.attrs["versions"]).items())
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun in the right number."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

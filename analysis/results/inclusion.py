@@ -17,17 +17,12 @@ def inclusion_probabilities(tree: xr.DataTree) -> pd.DataFrame:
     Parameters
     ----------
     tree
-        A result whose posterior holds the site ``inclusion`` (input).
+        A result whose posterior holds the site ``inclusion`` (input); ``ValueError`` for others.
 
     Returns
     -------
     pandas.DataFrame
         Columns input, probability, se and, where the relevant inputs are known, relevant.
-
-    Raises
-    ------
-    ValueError
-        For a result under a prior without indicators.
 
     Examples
     --------

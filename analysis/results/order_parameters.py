@@ -57,8 +57,7 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
 
 
 def start_difference(values: xr.DataArray) -> tuple[float, float]:
-    """Mean over the chains from the aligned state minus that over those from the prior, and its
-    standard error.
+    """Mean over the chains from the aligned state minus that over the prior's, with its standard error.
 
     Parameters
     ----------
@@ -91,8 +90,7 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 
 def is_independent(tree: xr.DataTree) -> bool:
-    """Whether the draws of a result are independent (guides, fixed points) rather than Markov
-    chains."""
+    """Whether the draws of a result are independent (guides, fixed points) and no Markov chains."""
     return bool(tree.attrs.get("independent_draws", 0))
 
 
@@ -114,22 +112,17 @@ def mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
 
 
 def _test_mse_of_mean(tree: xr.DataTree) -> xr.DataArray:
-    f = group(tree, "predictions").f
+    f = group(tree, "predictions").f.to_numpy()
     y_test = group(tree, "constant_data").y_test.to_numpy()
-    chain_means = f.mean("draw").to_numpy()
-    if chain_means.shape[0] == 1:  # blocks of a single chain stand in for chains
-        chain_means = np.stack(
-            [part.mean(axis=0) for part in np.array_split(f.to_numpy()[0], min(10, f.draw.size))]
-        )
-    full = np.mean((f.mean(("chain", "draw")).to_numpy() - y_test) ** 2)
-    count = len(chain_means)
+    # Blocks of a single chain stand in for chains.
+    blocks = f if len(f) > 1 else np.array_split(f[0], min(10, f.shape[1]))
+    means = np.stack([block.mean(axis=0) for block in blocks])
+    full, count = np.mean((f.mean(axis=(0, 1)) - y_test) ** 2), len(means)
     if count < 2:
         return _stack(xr.DataArray(full), xr.DataArray(np.nan))
-    without = (chain_means.sum(axis=0) - chain_means) / (count - 1)
+    without = (means.sum(axis=0) - means) / (count - 1)
     mse = np.mean((without - y_test) ** 2, axis=1)
-    return _stack(
-        xr.DataArray(full), xr.DataArray(np.sqrt((count - 1) / count * np.sum((mse - mse.mean()) ** 2)))
-    )
+    return _stack(xr.DataArray(full), xr.DataArray(np.sqrt((count - 1) * mse.var())))
 
 
 def _relevance_ratio(tree: xr.DataTree, second_moment: xr.DataArray, independent: bool) -> xr.DataArray:

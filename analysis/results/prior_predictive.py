@@ -36,10 +36,8 @@ def prior_predictive(
     data
         The data whose inputs and targets the draws are held against, without conditioning on them; from a teacher
         500 test points are drawn.
-    key
-        A ``jax.random.key``.
-    num_draws
-        Number of independent draws, a multiple of 4.
+    key, num_draws
+        A ``jax.random.key``, and the number of independent draws, a multiple of 4.
 
     Returns
     -------
@@ -103,14 +101,11 @@ def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict
 
     def one(key):
         sites = trace(seed(network.sample_parameters, key)).get_trace()
-        return {
-            name: site["value"] for name, site in sites.items() if site["type"] in ("sample", "deterministic")
-        }
+        return {n: s["value"] for n, s in sites.items() if s["type"] in ("sample", "deterministic")}
 
+    keys = jax.random.split(key, num_draws)
     with TRACE_LOCK:
-        draws = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=_BATCH))(
-            jax.random.split(key, num_draws)
-        )
+        draws = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=_BATCH))(keys)
     return {name: np.asarray(value) for name, value in draws.items()}
 
 

@@ -23,23 +23,10 @@ from inference.runs.progress import ProgressCallback
 from inference.starts import check_problem
 from models import Dataset, TwoLayerNetwork, checks
 
-COLUMNS = (
-    "kappa",
-    "scheme",
-    "prior",
-    "order_parameter",
-    "order_parameter_se",
-    "test_mse_draw",
-    "test_mse_mean",
-    "relevance_ratio",
-    "r_hat_max",
-    "ess_min",
-    "pareto_k",
-    "elpd_loo",
-    "gradient_evaluations",
-    "wall_time_s",
-    "converged",
-)
+PLACE = ("kappa", "scheme", "prior")
+_DRAWS = ("order_parameter", "order_parameter_se", "test_mse_draw", "test_mse_mean", "relevance_ratio")
+_RUN = ("r_hat_max", "ess_min", "pareto_k", "elpd_loo", "gradient_evaluations", "wall_time_s", "converged")
+COLUMNS = (*PLACE, *_DRAWS, *_RUN)
 
 
 @dataclass(frozen=True)
@@ -69,8 +56,7 @@ class SchemeFailure:
     @property
     def row(self) -> dict:
         """Its row of the table: where it ran, and in place of figures the ``error``."""
-        place = {"kappa": self.kappa, "scheme": self.scheme, "prior": self.prior}
-        return {**dict.fromkeys(COLUMNS), **place, "error": sentence(self.error)}
+        return {**dict.fromkeys(COLUMNS), **vars(self), "error": sentence(self.error)}
 
 
 @dataclass(frozen=True)
@@ -81,10 +67,8 @@ class Comparison:
     ----------
     problem
         What was declared, JSON-able.
-    results
-        One :class:`SchemeResult` per scheme, prior and κ.
-    failures
-        One :class:`SchemeFailure` for each that gave none.
+    results, failures
+        One :class:`SchemeResult` or :class:`SchemeFailure` per scheme, prior and κ.
     """
 
     problem: dict
@@ -131,9 +115,7 @@ class Comparison:
 
     def to_tree(self) -> xr.DataTree:
         """All results in one DataTree, a child per label."""
-        tree = xr.DataTree.from_dict({f"/{label}": None for label in self.trees})
-        for label, result in self.trees.items():
-            tree[label] = result
+        tree = xr.DataTree(children=self.trees)
         tree.attrs = {"problem": json.dumps(self.problem, default=str)}
         return tree
 
@@ -220,7 +202,8 @@ def run_schemes(
         def report(done: int, total: int, text: str) -> None:
             if stopped.is_set():
                 raise CancelledError
-            callbacks.get(name, lambda done, total, text: None)(done, total, text)
+            if name in callbacks:
+                callbacks[name](done, total, text)
 
         try:
             return summarise(*SCHEMES[name].run(network, data, scheme_key, report))
@@ -243,11 +226,11 @@ def run_schemes(
 
 
 def sentence(error: BaseException) -> str:
-    """An exception in one line; the type's name too, but for errors whose message says enough."""
+    """An exception in one line; the type's name too, but for a ``ValueError`` that says enough."""
     text = " ".join(str(error).split())[:500]
     if isinstance(error, ValueError) and text:
         return text
-    return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."
+    return type(error).__name__ + (f": {text}" if text else ".")
 
 
 def summarise(tree: xr.DataTree, point) -> SchemeResult:
@@ -258,30 +241,20 @@ def summarise(tree: xr.DataTree, point) -> SchemeResult:
     row = row_of(tree, diagnosis)
     if point is not None:
         exact = point.to_dict()
-        row |= {
-            "order_parameter": exact["order_parameter"],
-            "order_parameter_se": exact["error"],
-            "test_mse_draw": exact["test_mse"],
-            "test_mse_mean": exact["test_mse_mean"],
-            "relevance_ratio": exact["relevance_ratio"],
-            "gradient_evaluations": 0,
-        }
-    return SchemeResult(tree, point, diagnosis, {name: _json_number(value) for name, value in row.items()})
+        row |= {name: exact[name] for name in ("order_parameter", "test_mse_mean", "relevance_ratio")}
+        row |= {"order_parameter_se": exact["error"], "test_mse_draw": exact["test_mse"]}
+    return SchemeResult(tree, point, diagnosis, row)
 
 
 def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
     """The row of a result, from its draws alone; None where a figure has no meaning."""
     summary = order_parameters(tree)
-    mean, se = summary.sel(estimate="mean"), summary.sel(estimate="se")
-    row = {
+    row = {n: value.sel(estimate="mean").item() for n, value in summary.items() if value.ndim == 1}
+    row |= {
         "kappa": json.loads(tree.attrs["network"])["kappa"],
         "scheme": tree.attrs["scheme"],
         "prior": tree.attrs["prior"],
-        "order_parameter": mean.order_parameter.item(),
-        "order_parameter_se": se.order_parameter.item(),
-        "test_mse_draw": mean.test_mse_draw.item(),
-        "test_mse_mean": mean.test_mse_mean.item(),
-        "relevance_ratio": mean.relevance_ratio.item() if "relevance_ratio" in mean else None,
+        "order_parameter_se": summary.order_parameter.sel(estimate="se").item(),
         "r_hat_max": diagnosis.r_hat_max,
         "ess_min": diagnosis.ess_min,
         "pareto_k": diagnosis.pareto_k,
@@ -290,7 +263,7 @@ def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
         "wall_time_s": float(tree.attrs["wall_time_s"]),
         "converged": diagnosis.converged,
     }
-    return {name: _json_number(value) for name, value in row.items()}
+    return {name: json_number(row.get(name)) for name in COLUMNS}
 
 
 def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
@@ -325,7 +298,6 @@ def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
     )
 
 
-def _json_number(value):
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def json_number(value):
+    """`value`; None for NaN and infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -101,26 +101,14 @@ def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
     return _steps(ceil(2.0 / _time_step(network)), 50)
 
 
-def sgld_thinning(kappa: float) -> int:
-    """Steps between the 250 kept draws of a chain: 1.4/κ², since ε goes as κ², between 50 and 1000."""
-    return int(np.clip(round(1.4 / kappa**2), 50, 1000))
-
-
 def sgld_steps(network: TwoLayerNetwork) -> dict[str, int]:
-    """Steps for :func:`default_sgld`, from κ alone: 250 draws after 16 draws' time of warm-up."""
-    return _steps(sgld_thinning(network.kappa), 16)
-
-
-# Kept draws of each chain of a sampler, where its budget does not say.
-KEPT_DRAWS = 250
+    """From κ alone: a draw every 1.4/κ² steps (ε goes as κ²), 50 to 1000; 16 draws' time of warm-up."""
+    return _steps(int(np.clip(round(1.4 / network.kappa**2), 50, 1000)), 16)
 
 
 def _steps(thinning: int, warmup: int) -> dict[str, int]:
-    return {
-        "num_warmup": warmup * thinning,
-        "num_samples": KEPT_DRAWS * thinning,
-        "thinning": thinning,
-    }
+    """Of a chain that keeps 250 draws, after the time of `warmup` of them."""
+    return {"num_warmup": warmup * thinning, "num_samples": 250 * thinning, "thinning": thinning}
 
 
 @dataclass(frozen=True)
@@ -131,10 +119,6 @@ class KernelChoice:
     build: Callable | None
     steps: Callable[[TwoLayerNetwork], dict[str, int]]
     options: tuple[str, ...] = ()
-
-
-def _twice(steps: dict[str, int]) -> dict[str, int]:
-    return {name: 2 * count for name, count in steps.items()}
 
 
 def _sghmc(network: TwoLayerNetwork) -> SGHMC:
@@ -154,7 +138,10 @@ KERNELS: dict[str, KernelChoice] = {
         recommended_kernel, UnderdampedLangevin, recommended_steps, ("preconditioner", "friction")
     ),
     "sghmc": KernelChoice(
-        _sghmc, SGHMC, lambda n: _twice(recommended_steps(n)), ("preconditioner", "friction")
+        _sghmc,
+        SGHMC,
+        lambda n: _steps(2 * recommended_steps(n)["thinning"], 50),
+        ("preconditioner", "friction"),
     ),
     "mala": KernelChoice(_mala, MALA, sgld_steps, ("preconditioner",)),
     "nuts": KernelChoice(
@@ -172,8 +159,7 @@ def choose_kernel(
     preconditioner: str | None = None,
     friction: float | None = None,
 ) -> MCMCKernel | Callable:
-    """The kernel `name` of ``KERNELS`` for `network`, with its own step size or with options of
-    one's own.
+    """The kernel `name` of ``KERNELS`` for `network`, by default or with options of one's own.
 
     `step_size` is ε of sgld, psgld and mala, h of langevin and sghmc; `preconditioner` ("none" or
     "prior") and `friction` (γ of langevin and sghmc) go with it. ``ValueError`` for an option that

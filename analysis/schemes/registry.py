@@ -11,24 +11,10 @@ import xarray as xr
 
 from analysis.schemes.kernels import KERNELS, KernelChoice
 from analysis.theory.theories import THEORIES
-from inference import (
-    CollapsedGuide,
-    MeanFieldARDGuide,
-    MeanFieldGuide,
-    fit,
-    sample,
-)
+from inference import CollapsedGuide, MeanFieldARDGuide, MeanFieldGuide, fit, sample
 from inference.runs.datatree import build_tree
 from inference.runs.progress import ProgressCallback
-from models import (
-    ARD,
-    Dataset,
-    SingleIndex,
-    SparseParity,
-    TwoLayerNetwork,
-    WeightPrior,
-    checks,
-)
+from models import ARD, Dataset, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior, checks
 from models.priors import has_weights_of
 
 # Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains.
@@ -47,12 +33,12 @@ class Scheme:
     priors
         The priors whose weights it covers; None for any.
     by_default
-        ``by_default(data)``: whether it runs where no scheme is named.
+        ``by_default(data)``: whether it runs where no scheme is named; None for never.
     """
 
     run: Callable[[TwoLayerNetwork, Dataset, jax.Array, ProgressCallback], tuple]
     priors: tuple[type[WeightPrior], ...] | None = None
-    by_default: Callable[[Dataset], bool] = lambda data: True
+    by_default: Callable[[Dataset], bool] | None = lambda data: True
 
     def covers(self, network: TwoLayerNetwork) -> bool:
         """Whether it is a scheme for the network's prior."""
@@ -118,9 +104,8 @@ def _fixed_point(name, network, data, key, progress):
     theory, population = THEORIES[name], name != "nngp" and _has_population(data)
     num_data = data.num_data if population and theory.finite_data else None
     target = data.teacher if population else data
-    point = theory.solve(network, target, num_data=num_data, key=key, progress=progress)
-    # A theory of finite data on the population leaves the readouts to the data: it has integrated
-    # them out.
+    point = theory.solver().solve(network, target, num_data=num_data, key=key, progress=progress)
+    # A theory of finite data has integrated the readouts out, and leaves them to the data.
     draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([] if num_data is None else [data]))
     tree = build_tree(
         network,
@@ -143,15 +128,10 @@ def _has_population(data: Dataset) -> bool:
     return isinstance(data.teacher, SparseParity | SingleIndex)
 
 
-def _named(data: Dataset) -> bool:
-    return False
-
-
 def _theory(name: str) -> Scheme:
-    # The theories beyond the paper, and those that would sample particles on a dataset, run where
-    # they are named.
+    # Theories beyond the paper, and those that would sample particles, run where they are named.
     by_default = {"nngp": lambda data: True, "mean-field": _has_population, "mean-field-ard": _has_population}
-    return Scheme(partial(_fixed_point, name), THEORIES[name].priors, by_default.get(name, _named))
+    return Scheme(partial(_fixed_point, name), THEORIES[name].priors, by_default.get(name))
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -161,17 +141,17 @@ SCHEMES: dict[str, Scheme] = {
     "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), (ARD,)),
     **{name: _theory(name) for name in THEORIES},
     # After the others: a scheme's place in this list picks its key.
-    "langevin": Scheme(partial(_sampler, "langevin"), by_default=_named),
-    "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), by_default=_named),
-    # 1200 steps of one restart are enough on the default problem: 4 × 1500 are within a tenth of
-    # NUTS's gradients.
-    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), by_default=_named),
+    "langevin": Scheme(partial(_sampler, "langevin"), by_default=None),
+    "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), by_default=None),
+    # 1200 steps are enough on the default problem; 4 × 1500 are within a tenth of NUTS's gradients.
+    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), by_default=None),
 }
 
 
 def default_schemes(network: TwoLayerNetwork, data: Dataset) -> list[str]:
     """Those that run where none is named; ARD's own guide stands for the plain one."""
-    names = [name for name, scheme in SCHEMES.items() if scheme.covers(network) and scheme.by_default(data)]
+    offered = {name: s for name, s in SCHEMES.items() if s.by_default and s.by_default(data)}
+    names = [name for name, scheme in offered.items() if scheme.covers(network)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
@@ -12,25 +11,25 @@ from pathlib import Path
 import jax
 
 from analysis.results.files import write_json
-from analysis.results.order_parameters import group, order_parameters, start_difference
-from analysis.schemes.compare import SchemeResult, compare, summarise
+from analysis.results.order_parameters import order_parameters, start_difference
+from analysis.schemes.compare import SchemeResult, compare, json_number, summarise
 from analysis.schemes.kernels import Budget
 from analysis.schemes.registry import SAMPLERS, SCHEMES, run_sampler
 from inference.runs.binding import bind_kernel
 from inference.runs.fingerprint import describe_kernel, fingerprint
 from models import TwoLayerNetwork
 
+# Figures of a sweep that a comparison's table does not have.
+MORE_FIGURES = ("train_mse", "test_mse_draw_se", "start_difference", "start_difference_se")
 _FORMAT = "mfzoo sweep cell 2"
 _PACKAGE = "mean-field-zoo"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme, a name of :data:`analysis.schemes.registry.SCHEMES`, on data that the teacher
-    draws by the seed.
+    """One scheme of :data:`analysis.schemes.registry.SCHEMES`, on data that the teacher draws by the seed.
 
-    Its answer depends on these fields alone; a process that has another version of this package
-    refuses it.
+    Its answer depends on these fields alone; a process with another version of this package refuses it.
     """
 
     network: TwoLayerNetwork
@@ -71,8 +70,7 @@ class Cell:
         if self.scheme not in SAMPLERS:
             result = compare(self.network, data, [self.scheme], key).results[0]
         else:
-            # The key that a comparison gives the scheme, so that a budget changes nothing but the
-            # steps.
+            # The key that a comparison gives the scheme: a budget changes nothing but the steps.
             key = jax.random.fold_in(key, list(SCHEMES).index(self.scheme))
             steps = self.budget.steps(SAMPLERS[self.scheme].kernel.steps(self.network))
             tree = run_sampler(self.scheme, self.network, data, key, steps=steps)
@@ -85,26 +83,20 @@ class Cell:
             return {}
         sampler = SAMPLERS[self.scheme]
         kernel = describe_kernel(bind_kernel(sampler.kernel.default(self.network), self.network))
-        return {"kernel": kernel, "start": sampler.start} | self.budget.steps(
-            sampler.kernel.steps(self.network)
-        )
+        steps = self.budget.steps(sampler.kernel.steps(self.network))
+        return {"kernel": kernel, "start": sampler.start, **steps}
 
 
 def _more_figures(result: SchemeResult) -> dict:
-    """Figures of a sweep that a comparison's table does not have; None where they have no meaning."""
-    summary, draws = order_parameters(result.tree), group(result.tree, "order_parameters")
-    figures = {
-        "train_mse": summary.train_mse.sel(estimate="mean").item(),
-        "test_mse_draw_se": None,
-        "start_difference": None,
-        "start_difference_se": None,
-    }
+    """:data:`MORE_FIGURES`; None where one has no meaning."""
+    summary, tree = order_parameters(result.tree), result.tree
+    figures = {"train_mse": summary.train_mse.sel(estimate="mean").item()}
     if result.point is None:
         figures["test_mse_draw_se"] = summary.test_mse_draw.sel(estimate="se").item()
-    if result.tree.attrs.get("start") == "both":
-        difference, se = start_difference(draws.order_parameter)
-        figures |= {"start_difference": difference, "start_difference_se": se}
-    return {n: None if v is None or not math.isfinite(v) else v for n, v in figures.items()}
+    if tree.attrs.get("start") == "both":
+        difference = start_difference(tree["order_parameters"].order_parameter)
+        figures |= zip(("start_difference", "start_difference_se"), difference, strict=True)
+    return {name: json_number(figures.get(name)) for name in MORE_FIGURES}
 
 
 @dataclass(frozen=True)
@@ -129,13 +121,7 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path, cell: Cell) -> Outcome | None:
-    """What an earlier sweep left of `cell` below `folder`, or None.
-
-    Raises
-    ------
-    ValueError
-        For a file of that name which no sweep has written.
-    """
+    """What an earlier sweep left of `cell` below `folder`, or None; ``ValueError`` for what none has written."""
     path = _path(folder, cell)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,5 +1,4 @@
-"""Where the cells of a sweep run: in this process, or on the workers of a Dask cluster, of this
-machine or not.
+"""Where the cells of a sweep run: in this process, or on the workers of a Dask cluster.
 
 Each engine is a generator of outcomes in the order in which they come; closing it stops what still
 runs.
@@ -28,7 +27,6 @@ _PATIENCE_S = 30
 def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
     """One cell after the other in this process."""
     for cell in cells:
-        outcome = None
         for _ in range(retries + 1):
             try:
                 outcome = Outcome(cell, cell.run())
@@ -41,13 +39,9 @@ def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
 def on_workers(
     cells: Sequence[Cell], retries: int, workers: int | None = None, scheduler: str | None = None
 ) -> Iterator[Outcome]:
-    """The workers of the Dask scheduler at the address `scheduler`, or else `workers` processes of
-    this machine.
+    """The workers of the Dask `scheduler`, or else `workers` processes of this machine.
 
-    Raises
-    ------
-    ValueError
-        Without a scheduler that answers, or a worker; and when the scheduler is lost.
+    ``ValueError`` without a scheduler that answers, or a worker; and when the scheduler is lost.
     """
     local = scheduler is None
     workers = min(workers or cores(), len(cells))
@@ -58,8 +52,7 @@ def on_workers(
 def _run(client, cells: Sequence[Cell], retries: int, at_once: int) -> Iterator[Outcome]:
     from distributed import KilledWorker, as_completed
 
-    # No more cells than local processes at once: Dask blames all cells that wait at a worker for
-    # its death.
+    # No more cells than processes at once: Dask blames all that wait at a worker for its death.
     waiting, running, finished = deque((cell, 0) for cell in cells), {}, as_completed(loop=client.loop)
 
     def submit() -> None:
@@ -90,8 +83,7 @@ def _run(client, cells: Sequence[Cell], retries: int, at_once: int) -> Iterator[
             if waiting:
                 submit()
     finally:
-        # Also after Ctrl-C: cells that wait are withdrawn; one that runs on a cluster ends there,
-        # unheard.
+        # Also after Ctrl-C: cells that wait are withdrawn; one that runs ends there, unheard.
         if client.status == "running":
             client.cancel(list(running))
 
@@ -106,8 +98,7 @@ def _processes(workers: int):
     """A client of `workers` new processes of this machine, which end with this one."""
     from distributed import Client, LocalCluster
 
-    # XLA's CPU client makes this many threads; with one per core in every process they would fight
-    # for the cores.
+    # XLA's CPU client makes this many threads; one per core in every process would be too many.
     threads = os.environ.get("NPROC", str(max(1, cores() // workers)))
     try:
         cluster = LocalCluster(
@@ -116,7 +107,8 @@ def _processes(workers: int):
             memory_limit=0,
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0},
+            # A free port, also where another sweep runs.
+            scheduler_kwargs={"allowed_failures": 0, "dashboard_address": ":0"},
             env={"NPROC": threads},
         )
     except RuntimeError as error:
@@ -166,8 +158,7 @@ def _connected(address: str):
 def _pickled(cell: Cell) -> bytes:
     """`cell` with the classes that a user has declared in files that workers may lack."""
     classes = [kind for part in (cell.network.prior, cell.teacher) for kind in type(part).__mro__]
-    # A file that was loaded as a module is neither part of a package nor of Python; notebooks are
-    # cloudpickle's care.
+    # A file loaded as a module is part of no package nor of Python; notebooks are cloudpickle's care.
     names = {kind.__module__ for kind in classes} - set(sys.stdlib_module_names) - {"__main__"}
     files = [sys.modules[name] for name in names if "." not in name and name in sys.modules]
     for module in files:

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import xarray as xr
 
 from analysis.results.files import save_tree
 from analysis.schemes.compare import COLUMNS
 from analysis.schemes.registry import SCHEMES, check_scheme
-from analysis.sweep.cells import Budget, Cell, Outcome, read_outcome, write_outcome
+from analysis.sweep.cells import MORE_FIGURES, Budget, Cell, Outcome, read_outcome, write_outcome
 from analysis.sweep.engines import in_process, on_workers
 from inference.runs.datatree import describe
 from models import TwoLayerNetwork, WeightPrior, checks
 
 DIMENSIONS = ("scheme", "prior", "kappa", "num_data", "seed")
-FIGURES = (
-    *(name for name in COLUMNS if name not in DIMENSIONS),
-    "train_mse",
-    "test_mse_draw_se",
-    "start_difference",
-    "start_difference_se",
-)
+FIGURES = (*(name for name in COLUMNS if name not in DIMENSIONS), *MORE_FIGURES)
 
 
 def sweep(
@@ -132,7 +125,9 @@ def sweep(
                 if folder is not None:
                     write_outcome(folder, outcome)
                 report(len(found), len(cells), f"{failed} failed")
-    grid = _dataset(axes, found).assign_attrs(_attributes(network, teacher, num_test, budget))
+    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
+    problem = json.dumps({**declared, "teacher": repr(teacher), "num_test": num_test}, default=str)
+    grid = _dataset(axes, found).assign_attrs(problem=problem, budget=json.dumps(vars(budget)))
     if folder is not None:
         save_tree(xr.DataTree(grid), folder / "sweep.nc")
     return grid
@@ -148,9 +143,7 @@ def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retri
     for name in axes["scheme"]:
         checks.one_of("schemes", name, SCHEMES)
     for name, values in {**axes, "prior": [prior.name for prior in axes["prior"]]}.items():
-        if not values or len(set(values)) < len(values):
-            plural = name if name == "num_data" else f"{name}s"
-            raise ValueError(f"{plural} must hold at least one value, none of them twice; got {values!r}.")
+        checks.distinct(name if name == "num_data" else f"{name}s", values)
     checks.whole("num_test", num_test, 1)
     budget.check()
     if workers is not None:
@@ -184,32 +177,15 @@ def _kept(folder: Path, cells: list[Cell]) -> dict[str, Outcome]:
             f"out: cannot write {str(folder)!r} ({error.strerror}); name another folder."
         ) from None
     outcomes = (read_outcome(folder, cell) for cell in cells)
-    return {
-        outcome.cell.fingerprint: outcome
-        for outcome in outcomes
-        if outcome is not None and outcome.figures is not None
-    }
+    return {o.cell.fingerprint: o for o in outcomes if o is not None and o.figures is not None}
 
 
 def _dataset(axes: dict, found: dict[str, Outcome]) -> xr.Dataset:
-    coords = {**axes, "prior": [prior.name for prior in axes["prior"]]}
-    shape = tuple(len(values) for values in coords.values())
-    table = {name: np.full(shape, math.nan) for name in FIGURES}
-    status, error = np.full(shape, "skipped", dtype=object), np.full(shape, "", dtype=object)
+    rows = []
     for outcome in found.values():
-        place = tuple(coords[name].index(value) for name, value in outcome.cell.coordinates.items())
-        for name, value in (outcome.figures or {}).items():
-            if name in table and value is not None:
-                table[name][place] = value
-        status[place] = "failed" if outcome.figures is None else "done"
-        error[place] = outcome.error or ""
-    return xr.Dataset(
-        {name: (DIMENSIONS, values) for name, values in (table | {"status": status, "error": error}).items()},
-        coords,
-    )
-
-
-def _attributes(network: TwoLayerNetwork, teacher, num_test: int, budget: Budget) -> dict:
-    declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
-    problem = {**declared, "teacher": repr(teacher), "num_test": num_test}
-    return {"problem": json.dumps(problem, default=str), "budget": json.dumps(vars(budget))}
+        ended = {"status": "failed" if outcome.figures is None else "done", "error": outcome.error or ""}
+        rows.append({**(outcome.figures or {}), **outcome.cell.coordinates, **ended})
+    table = pd.DataFrame(rows, columns=[*DIMENSIONS, *FIGURES, "status", "error"])
+    grid = table.astype(dict.fromkeys(FIGURES, float)).set_index(list(DIMENSIONS)).to_xarray()
+    coords = {**axes, "prior": [prior.name for prior in axes["prior"]]}
+    return grid.reindex(coords).fillna({"status": "skipped", "error": ""})

@@ -55,17 +55,15 @@ def reproduce(
     report = progress or (lambda done, total, text: None)
 
     def run(schemes, seeds, part):
-        def told(done, total, text):
-            report(done, total, f"{part}: {text}")
-
-        folder = None if out is None else Path(out) / part
-        grid = (kappas, num_data, seeds, priors, schemes)
-        return sweep(network, teacher, *grid, out=folder, progress=told, **options)
+        options["out"] = None if out is None else Path(out) / part
+        options["progress"] = lambda done, total, text: report(done, total, f"{part}: {text}")
+        return sweep(network, teacher, kappas, num_data, seeds, priors, schemes, **options)
 
     networks = run([scheme], seeds, "networks").sel(scheme=scheme, drop=True).assign_attrs(scheme=scheme)
     sampled = [name for name in named if theory(name).sampled]
     parts = [_from_sweep(run(sampled, seeds[:1], "theories"))] if sampled else []
-    sizes = curve_sizes(num_data) if theory_num_data is None else theory_num_data
+    between = np.geomspace(min(num_data), max(num_data), _CURVE_POINTS)
+    sizes = theory_num_data or sorted({*map(int, num_data), *map(round, between)})
     jobs = [(prior, start) for prior in priors for start in STARTS]
     for done, (prior, start) in enumerate(jobs):
         report(done, len(jobs), f"theories: {prior.name}")
@@ -82,19 +80,6 @@ def reproduce(
         found = found.sortby(["kappa", "num_data"]).reindex(theory=named)
         found = found.transpose("theory", "prior", "start", "kappa", "num_data", ...)
     return xr.DataTree.from_dict({"/networks": networks, "/theories": found})
-
-
-def curve_sizes(num_data: Sequence[int]) -> list[int]:
-    """P of the theories' curves: the networks' own, and others between them.
-
-    Examples
-    --------
-    >>> sizes = curve_sizes([50, 2000])
-    >>> sizes[0], sizes[-1], len(sizes)
-    (50, 2000, 25)
-    """
-    between = np.geomspace(min(num_data), max(num_data), _CURVE_POINTS)
-    return sorted({*map(int, num_data), *(round(size) for size in between)})
 
 
 def cell_edges(centres: Sequence[float]) -> np.ndarray:
@@ -114,16 +99,15 @@ def cell_edges(centres: Sequence[float]) -> np.ndarray:
 
 def _covering(theories: Sequence[str] | None, priors: Sequence[WeightPrior]) -> list[str]:
     """The theories named, or all that cover one of the priors, the closest to the networks first."""
-    if not theories:
-        return [name for name in reversed(THEORIES) if any(map(THEORIES[name].covers, priors))]
-    for name in theories:
+    for name in theories or ():
         if not any(map(theory(name).covers, priors)):
             covered = " and ".join(prior.__name__ for prior in theory(name).priors)
+            given = ", ".join(prior.name for prior in priors)
             raise ValueError(
-                f"theories: {name} covers the prior {covered}, not {', '.join(p.name for p in priors)}; leave it "
-                "out, or add that prior."
+                f"theories: {name} covers the prior {covered}, not {given}; leave it out, or add that prior."
             )
-    return list(dict.fromkeys(theories))
+    every = [name for name in reversed(THEORIES) if any(map(THEORIES[name].covers, priors))]
+    return list(dict.fromkeys(theories or every))
 
 
 def _from_sweep(grid: xr.Dataset) -> xr.Dataset:

@@ -8,36 +8,14 @@ import xarray as xr
 
 from models import SparseParity, TwoLayerNetwork
 
-# The columns of summary tables, of networks and of theories.
-COLUMNS = (
-    "source",
-    "scheme",
-    "prior",
-    "start",
-    "kappa",
-    "num_data",
-    "order_parameter",
-    "order_parameter_se",
-    "test_mse",
-    "test_mse_se",
-    "test_mse_mean",
-    "num_seeds",
-    "num_converged",
-    "r_hat_max",
-    "ess_min",
-    "start_difference",
-    "gradient_evaluations",
-)
 # Where the published learning curve was measured, arXiv:2510.15174: d, k, N, κ and γ.
 PUBLISHED = {"input_dim": 35, "degree": 4, "width": 512, "kappa": 5e-3, "gamma": 0.5}
-_PROBLEM = ("input_dim", "degree", "width", "gamma")
 # Its schemes that can be laid over the figure; its NNGP is that of another kernel and ridge.
 PUBLISHED_SCHEMES = ("SGLD", "MF", "MF-ARD")
 
 
 def summary(tree: xr.DataTree) -> pd.DataFrame:
-    """A row per (prior, κ, P) of the networks and per point of a theory, the columns of
-    :data:`COLUMNS`.
+    """A row per (prior, κ, P) of the networks and per point of a theory.
 
     For networks the mean over the seeds whose cell is done, with the standard error of that mean
     over the seeds (NaN for one seed), the worst R-hat and ESS, and the largest difference between
@@ -45,29 +23,31 @@ def summary(tree: xr.DataTree) -> pd.DataFrame:
     """
     grid, found = (tree[name].to_dataset() for name in ("networks", "theories"))
     cells = grid.assign(start_difference=np.abs(grid.start_difference)).to_dataframe().reset_index()
+    # What a row says, in order: a column of the cells, and its statistic over the seeds.
+    statistics = {
+        "order_parameter": ("order_parameter", "mean"),
+        "order_parameter_se": ("order_parameter", "sem"),
+        "test_mse": ("test_mse_draw", "mean"),
+        "test_mse_se": ("test_mse_draw", "sem"),
+        "test_mse_mean": ("test_mse_mean", "mean"),
+        "num_seeds": ("seed", "size"),
+        "num_converged": ("converged", "sum"),
+        "r_hat_max": ("r_hat_max", "max"),
+        "ess_min": ("ess_min", "min"),
+        "start_difference": ("start_difference", "max"),
+        "gradient_evaluations": ("gradient_evaluations", "mean"),
+    }
     seeds = cells[cells.status == "done"].groupby(["prior", "kappa", "num_data"], sort=False)
-    # sem is NaN for one seed: its spread over the data sets is not known.
-    networks = seeds.agg(
-        order_parameter=("order_parameter", "mean"),
-        order_parameter_se=("order_parameter", "sem"),
-        test_mse=("test_mse_draw", "mean"),
-        test_mse_se=("test_mse_draw", "sem"),
-        test_mse_mean=("test_mse_mean", "mean"),
-        num_seeds=("seed", "size"),
-        num_converged=("converged", "sum"),
-        r_hat_max=("r_hat_max", "max"),
-        ess_min=("ess_min", "min"),
-        start_difference=("start_difference", "max"),
-        gradient_evaluations=("gradient_evaluations", "mean"),
-    )
-    parts = [networks.reset_index().assign(source="networks", scheme=grid.attrs["scheme"])]
+    networks = seeds.agg(**statistics).reset_index()
+    parts = [networks.assign(source="networks", scheme=grid.attrs["scheme"])]
     if found.data_vars:
         names = {"error": "order_parameter_se", "converged": "num_converged", "theory": "scheme"}
         theories = (
             found.drop_vars("onset", errors="ignore").to_dataframe().reset_index().rename(columns=names)
         )
         parts.append(theories.dropna(subset="order_parameter").assign(source="theory"))
-    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
+    columns = ["source", "scheme", "prior", "start", "kappa", "num_data", *statistics]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns)
 
 
 def read_reference(
@@ -82,7 +62,7 @@ def read_reference(
     order_parameter, or a problem that is not :data:`PUBLISHED`.
     """
     declared = {**vars(network), **vars(teacher)}
-    other = {name: declared[name] for name in _PROBLEM if declared[name] != PUBLISHED[name]}
+    other = {n: declared[n] for n in PUBLISHED if n != "kappa" and declared[n] != PUBLISHED[n]}
     if not np.isclose(kappas, PUBLISHED["kappa"]).any():
         other["kappas"] = ",".join(map("{:g}".format, kappas))
     if other:
@@ -92,10 +72,9 @@ def read_reference(
         )
     try:
         table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise ValueError(f"reference file {str(path)!r} does not exist; check the path.") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"reference file {str(path)!r} is not a readable .csv file: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"reference file {str(path)!r} cannot be read as .csv ({reason}).") from None
     missing = {"P", "scheme", "test_mse", "test_mse_sd", "order_parameter"} - set(table)
     if missing:
         raise ValueError(f"reference file {str(path)!r} has no column {', '.join(sorted(missing))}.")

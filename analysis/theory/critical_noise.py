@@ -15,7 +15,6 @@ from models import SparseParity, TwoLayerNetwork, checks
 
 VARIED = ("input_dim", "degree", "width")
 _DEEPEST = 1e-3  # noise below which the search for an onset gives up, relative to where it begins
-_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,12 @@ def critical_noise(
     ----------
     name
         nngp, mean-field, mean-field-ard, adaptive-kernel or block-adaptive-kernel.
-    network
-        Its κ is not used; its prior as in :func:`analysis.theory.phase_diagram`.
-    teacher
-        A :class:`models.SparseParity`, or another teacher that the theory covers.
+    network, teacher, start
+        As in :func:`analysis.theory.phase_diagram`.
     num_data
         P for theories with a finite-P form; None for the population.
     order_parameter
         The level of m that counts as learned.
-    start
-        "prior" or "aligned".
 
     Raises
     ------
@@ -91,7 +86,7 @@ def _on_curve(named: Theory, network, teacher, num_data, level: float, start: st
     kappa, onset = 0.02, None
     # A curve that reaches far down costs more than one that does not.
     while onset is None and kappa > 1e-4:
-        curve = named.noise_curve(network, teacher, kappa, num_data)
+        curve = named.solver().noise_curve(network, teacher, kappa, num_data=num_data)
         onset = curve.onset(level, start)
         kappa /= 4
     return CriticalNoise(onset, tuple(fold.kappa for fold in curve.folds()))
@@ -100,15 +95,15 @@ def _on_curve(named: Theory, network, teacher, num_data, level: float, start: st
 def _by_search(named: Theory, network, teacher, num_data, level: float, start: str) -> float | None:
     def excess(log_kappa: float) -> float:
         at = replace(network, kappa=math.exp(log_kappa))
-        return named.solve(at, teacher, num_data=num_data, start=start).order_parameter - level
+        point = named.solver().solve(at, teacher, num_data=num_data, start=start)
+        return point.order_parameter - level
 
-    high = 0.0
-    low = high - math.log(2.0)
+    high, low = 0.0, -math.log(2.0)
     while excess(low) < 0:
         high, low = low, low - math.log(2.0)
         if low < math.log(_DEEPEST):
             return None
-    return math.exp(brentq(excess, low, high, xtol=_TOLERANCE)) if excess(high) < 0 else math.exp(high)
+    return math.exp(brentq(excess, low, high, xtol=1e-4) if excess(high) < 0 else high)
 
 
 @dataclass(frozen=True)
@@ -117,8 +112,8 @@ class ScalingExponent:
 
     Attributes
     ----------
-    exponent, standard_error
-        Slope of log κ_c against log value, and its standard error from the scatter about the line.
+    standard_error
+        Of the slope, from the scatter about the line.
     values, critical_noises
         What was varied, and κ_c at each.
     """
@@ -173,11 +168,9 @@ def scaling_exponent(
     found = []
     for value in values:
         problem = network if varied == "degree" else replace(network, **{varied: value})
-        degree = value if varied == "degree" else teacher.degree
-        target = SparseParity(problem.input_dim, degree)
-        onset = critical_noise(
-            name, problem, target, num_data, order_parameter=order_parameter, start=start
-        ).onset
+        target = SparseParity(problem.input_dim, value if varied == "degree" else teacher.degree)
+        options = {"order_parameter": order_parameter, "start": start}
+        onset = critical_noise(name, problem, target, num_data, **options).onset
         if onset is None:
             raise ValueError(
                 f"order_parameter={order_parameter:g} is not reached by {name} at {varied}={value}; lower it."

@@ -70,78 +70,54 @@ def phase_diagram(
     >>> dict(grid.sizes)["num_data"], bool(grid.order_parameter.sel(theory="adaptive-kernel", kappa=0.03).max() > 0.5)
     (3, True)
     """
-    kappas = [float(kappa) for kappa in kappas]
+    kappas, sizes = [float(kappa) for kappa in kappas], list(num_data)
+    for name, values in (("kappas", kappas), ("num_data", sizes), ("theories", list(theories))):
+        checks.distinct(name, values)
     for kappa in kappas:
         checks.positive("kappas", kappa)
-    sizes = [None if size is None else _size(size) for size in num_data]
-    for name, values in (("kappas", kappas), ("num_data", sizes), ("theories", list(theories))):
-        if not values or len(set(values)) < len(values):
-            raise ValueError(
-                f"{name} must hold at least one value, none of them twice; got {list(values)!r}."
-            )
+    for size in (size for size in sizes if size is not None):
+        checks.whole("num_data", size, 1)
     checks.one_of("start", start, STARTS)
     named = {name: theory(name) for name in theories}
-    population = any(not t.finite_data for t in named.values()) and None not in sizes
-    rows = [*sizes, None] if population else sizes
+    jobs = [(name, size) for name, t in named.items() for size in (sizes if t.finite_data else [None])]
     report = progress or (lambda done, total, text: None)
-    parts, total = [], len(named) * len(rows)
-    for name, t in named.items():
-        columns = []
-        for size in rows:
-            report(len(parts) * len(rows) + len(columns), total, f"{name} P={'∞' if size is None else size}")
-            wanted = size in sizes if t.finite_data else size is None
-            columns.append(_row(t, network, teacher, kappas, size, start) if wanted else _figures(kappas))
-        parts.append(xr.concat(columns, "num_data", join="outer"))
-    report(total, total, "")
-    grid = xr.concat(parts, "theory", join="outer").transpose("theory", "kappa", "num_data", ...)
-    return grid.assign_coords(
-        theory=list(named), kappa=kappas, num_data=[math.inf if size is None else size for size in rows]
-    ).assign_attrs(start=start, onset_order_parameter=_ONSET)
-
-
-def _size(size) -> int:
-    if isinstance(size, float) and size.is_integer():
-        size = int(size)
-    checks.whole("num_data", size, 1)
-    return int(size)
+    rows = {name: [] for name in named}
+    for done, (name, size) in enumerate(jobs):
+        report(done, len(jobs), f"{name} P={'∞' if size is None else size}")
+        row = _row(named[name], network, teacher, kappas, size, start)
+        rows[name].append(row.assign_coords(num_data=math.inf if size is None else size))
+    report(len(jobs), len(jobs), "")
+    parts = [xr.concat(row, "num_data", join="outer") for row in rows.values()]
+    grid = xr.concat(parts, "theory", join="outer").assign_coords(theory=list(named), kappa=kappas)
+    shown = dict.fromkeys(math.inf if size is None else size for size in [*sizes, *(s for _, s in jobs)])
+    grid = grid.reindex(num_data=list(shown)).transpose("theory", "kappa", "num_data", ...)
+    return grid.assign_attrs(start=start, onset_order_parameter=_ONSET)
 
 
 def _row(
     t: Theory, network: TwoLayerNetwork, teacher, kappas: list[float], num_data: int | None, start: str
 ) -> xr.Dataset:
-    """One theory at one P over the noises."""
-    network = t.network(network)
+    """One theory at one P over the noises; NaN where it does not say."""
+    network, onset, folds = t.network(network), None, []
     if t.has_curve:
-        curve = t.noise_curve(network, teacher, min(kappas), num_data)
+        curve = t.solver().noise_curve(network, teacher, min(kappas), num_data=num_data)
         found = [curve.reached(kappa, start) for kappa in kappas]
-        return _figures(kappas, found, curve.onset(_ONSET, start), by_kind(curve.folds()))
-    found = [t.solve(replace(network, kappa=k), teacher, num_data=num_data, start=start) for k in kappas]
-    return _figures(kappas, found)
+        onset, folds = curve.onset(_ONSET, start), by_kind(curve.folds())
+    else:
+        networks = [replace(network, kappa=kappa) for kappa in kappas]
+        found = [t.solver().solve(at, teacher, num_data=num_data, start=start) for at in networks]
+    figures = {n: ("kappa", np.array([getattr(s, n, None) for s in found], float)) for n in FIGURES}
+    fold = xr.DataArray(np.array(folds, float), dims="fold", coords={"fold": range(len(folds))})
+    return xr.Dataset({**figures, "onset": np.array(onset, float), "fold_kappa": fold})
 
 
 def by_kind(folds: list[NoiseSolution]) -> list[float]:
-    """κ of folds in order along the curve, those that end the prior's branch at even positions; NaN
-    in the gaps.
+    """κ of folds in order along the curve, those that end the prior's branch at even positions.
 
-    κ has minima and maxima in turn, but of a minimum whose κ² lies below 0 there is no fold.
+    κ has minima and maxima in turn; a minimum whose κ² lies below 0 is no fold, but NaN.
     """
     out = []
     for fold in folds:
         # Beyond a maximum of κ the solutions are stable.
         out += [math.nan] * (len(out) % 2 != fold.stable) + [fold.kappa]
     return out
-
-
-def _figures(
-    kappas: list[float], found: Sequence = (), onset: float | None = None, folds: Sequence[float] = ()
-) -> xr.Dataset:
-    """A row of solutions as a dataset, NaN where there is none."""
-
-    def value(solution, name):
-        result = getattr(solution, name, None)
-        return math.nan if result is None else float(result)
-
-    found = found or [None] * len(kappas)
-    variables = {name: ("kappa", [value(solution, name) for solution in found]) for name in FIGURES}
-    fold = xr.DataArray(np.array(folds, dtype=float), dims="fold", coords={"fold": range(len(folds))})
-    return xr.Dataset({**variables, "onset": math.nan if onset is None else onset, "fold_kappa": fold})

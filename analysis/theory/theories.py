@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, replace
 
-import jax
-
-from inference.fixed_points import (
-    NNGP,
-    AdaptiveKernel,
-    BlockAdaptiveKernel,
-    MeanField,
-    MeanFieldARD,
-    NoiseCurve,
-)
-from inference.runs.progress import ProgressCallback
-from models import ARD, Dataset, Isotropic, TwoLayerNetwork, WeightPrior, checks
+from inference.fixed_points import NNGP, AdaptiveKernel, BlockAdaptiveKernel, MeanField, MeanFieldARD
+from models import ARD, Isotropic, TwoLayerNetwork, WeightPrior, checks
 from models.priors import has_weights_of
 
 STARTS = ("prior", "aligned")
@@ -29,7 +18,7 @@ class Theory:
     Attributes
     ----------
     solver
-        The class whose ``solve`` it is.
+        Its class in :mod:`inference.fixed_points`.
     priors
         The priors whose weights it describes, its own first.
     finite_data
@@ -53,14 +42,8 @@ class Theory:
         return has_weights_of(prior, *self.priors)
 
     def network(self, network: TwoLayerNetwork) -> TwoLayerNetwork:
-        """`network`, with the theory's own prior of the same scale σ_w where that is the other one
-        of the two.
-
-        Raises
-        ------
-        ValueError
-            For a prior that no theory covers.
-        """
+        """`network`, with the theory's own prior of the same scale where it does not cover it;
+        ``ValueError`` for a prior that no theory covers."""
         if self.covers(network.prior):
             return network
         if not has_weights_of(network.prior, Isotropic, ARD):
@@ -68,33 +51,6 @@ class Theory:
                 f"prior must be isotropic or ard for the theories, got {type(network.prior).__name__}."
             )
         return replace(network, prior=self.priors[0](scale=network.prior.scale))
-
-    def solve(
-        self,
-        network: TwoLayerNetwork,
-        teacher_or_data: object | Dataset,
-        *,
-        num_data: int | None = None,
-        start: str = "prior",
-        key: jax.Array | None = None,
-        progress: ProgressCallback | bool | None = None,
-    ):
-        """The theory's fixed point; its ``ValueError`` says what it does not cover."""
-        options = {"num_data": num_data, "start": start, "key": key, "progress": progress}
-        return _call(self.solver().solve, network, teacher_or_data, **options)
-
-    def noise_curve(
-        self, network: TwoLayerNetwork, teacher: object, kappa: float, num_data: int | None = None
-    ) -> NoiseCurve:
-        """Every solution at every noise down to `kappa`, of a theory that has such a curve."""
-        return _call(self.solver().noise_curve, network, teacher, kappa=kappa, num_data=num_data)
-
-
-def _call(method, *args, **options):
-    # Options that a theory has no use for are left out where they say nothing: its signature may
-    # lack them.
-    known = inspect.signature(method).parameters
-    return method(*args, **{name: value for name, value in options.items() if name in known})
 
 
 THEORIES: dict[str, Theory] = {

@@ -159,7 +159,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
             "prior must be models.Isotropic for MeanField",
         ),
         (["solve", "--theory", "nngp", "--num-data", "0"], "num_data must be a whole number of at least 1"),
-        (["compare", "--kappas", "0.1,0.1"], "kappas must be distinct"),
+        (["compare", "--kappas", "0.1,0.1"], "kappas must hold at least one value, none of them twice"),
         (["compare", "--priors", "flat"], "prior must be one of isotropic, ard"),
         (["compare", "--schemes", "sgdl"], "schemes must be one of"),
         (["compare", "--num-data", "0"], "num_data must be a whole number"),

@@ -168,7 +168,7 @@ def test_theories_and_duplicates_are_refused(capsys, tmp_path):
         assert "prior must be" in err
     status, _, err = run(capsys, "compare", "--priors", "ard,ard(shape=1)", "--out", tmp_path / "a")
     assert status == 2
-    assert "priors must have distinct names" in err
+    assert "priors must hold at least one value, none of them twice" in err
 
 
 def test_texts_of_priors():

@@ -377,11 +377,14 @@ def test_the_command_stops_at_ctrl_c_and_goes_on(tmp_path, capsys):
         ({}, "holds no run to resume; start one without --resume"),
         ({"settings.json": "{"}, "is damaged; start a run in another folder"),
         (
-            {"settings.json": '{"command": "compare"}'},
+            {"settings.json": '{"command": "compare", "command_line": "mfzoo compare"}'},
             "is from mfzoo compare; resume a folder of mfzoo sample",
         ),
         (
-            {"settings.json": '{"command": "sample"}', "checkpoint.npz": "half"},
+            {
+                "settings.json": '{"command": "sample", "command_line": "mfzoo sample"}',
+                "checkpoint.npz": "half",
+            },
             "is damaged or not one of this project; delete its folder",
         ),
     ],
