@@ -1,4 +1,4 @@
-"""What the examples of this package take as given: ``tree``, a short run of SGLD on a small problem."""
+"""What the examples of this package take as given: ``tree``, a short run on a small problem."""
 
 import jax
 import pytest

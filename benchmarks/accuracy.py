@@ -1,11 +1,12 @@
-"""How accurate the population theories are: each against an independent oracle, its own error estimate, its time.
+"""How accurate the population theories are: each against an independent oracle, its own error
+estimate, its time.
 
     python benchmarks/accuracy.py [--oracle] [--only PATTERN]
 
-``--oracle`` computes what is missing of data/accuracy_oracles.csv (tests/oracles.py; 20 minutes of one core for all);
-without it every theory is solved whose row data/accuracy.csv lacks, each in a process of its own and hence without
-remembered node sets, and the summary is printed. Delete accuracy.csv, or its rows of interest, after a change of the
-theories.
+``--oracle`` computes what is missing of data/accuracy_oracles.csv (tests/oracles.py; 20 minutes of
+one core for all); without it every theory is solved whose row data/accuracy.csv lacks, each in a
+process of its own and hence without remembered node sets, and the summary is printed. Delete
+accuracy.csv, or its rows of interest, after a change of the theories.
 """
 
 import multiprocessing
@@ -98,8 +99,9 @@ class Case:
             "mf": oracles.MeanFieldOracle,
             "ak": oracles.AdaptiveKernelOracle,
         }
-        # A weak coupling of the precisions to the weights amplifies the averages' errors, and neurons
-        # with biases align in several ways: more nodes; with few variables they cost little.
+        # A weak coupling of the precisions to the weights amplifies the averages' errors, and
+        # neurons with biases align in several ways: more nodes; with few variables they cost
+        # little.
         size = 13 if self.theory.endswith("ard") or self.bias else 12 if self.k <= 2 else 11
         theory = theories[self.theory.removesuffix("-ard")](*self.arguments)
         # Nodes of its own for every case, or all cases would err alike.
@@ -179,7 +181,8 @@ CASES = [
 
 
 def _in_a_fork(case: Case) -> dict:
-    """The theory's answer from a process that has solved nothing before, and need not import anything either."""
+    """The theory's answer from a process that has solved nothing before, and need not import
+    anything either."""
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     child = context.Process(target=lambda: queue.put(case.solve()))
@@ -237,7 +240,8 @@ class Accuracy:
 
 
 def summarise(table: pd.DataFrame) -> None:
-    """Print how many cases are inside their errors, the largest |Δm| and the slowest, with the goals."""
+    """Print how many cases are inside their errors, the largest |Δm| and the slowest, with the
+    goals."""
     judged = table.dropna(subset=["|Δm|"])
     if judged.empty:
         return

@@ -2,9 +2,10 @@
 
     python benchmarks/against_nuts.py
 
-Needs ``benchmarks/data/nuts_reference.csv`` (nuts_reference.py makes it). Theories of the population are solved at
-P = ∞ and, where they have a finite-P form, at the data's P; those on a data set on every one of NUTS's. Writes
-``benchmarks/data/theories.csv`` and ``docs/figures/against_nuts.png``.
+Needs ``benchmarks/data/nuts_reference.csv`` (nuts_reference.py makes it). Theories of the
+population are solved at P = ∞ and, where they have a finite-P form, at the data's P; those on a
+data set on every one of NUTS's. Writes ``benchmarks/data/theories.csv`` and
+``docs/figures/against_nuts.png``.
 """
 
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class AgainstNUTS:
 
     @staticmethod
     def figures(point, network: TwoLayerNetwork, teacher) -> dict:
-        """m, test MSE, second moments and the number of aligned neurons; these two from networks of the theory."""
+        """m, test MSE, second moments and the number of aligned neurons; these two from networks of
+        the theory."""
         out = {"order_parameter": point.order_parameter, "test_mse": point.test_mse}
         if point.sampler is None:
             return out | dict.fromkeys(_FIGURES[2:], np.nan)
@@ -109,7 +111,8 @@ class AgainstNUTS:
 
 
 def side_by_side(nuts: pd.DataFrame, theories: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The figure `name` of NUTS, with the standard error over data sets, and of every theory; a row per κ."""
+    """The figure `name` of NUTS, with the standard error over data sets, and of every theory; a row
+    per κ."""
     rows = []
     for kappa, cell in nuts.groupby("kappa", sort=False):
         row = {"κ": f"{kappa:g}", "NUTS": f"{cell[name].mean():.3f} ± {cell[name].sem():.3f}"}
@@ -120,7 +123,8 @@ def side_by_side(nuts: pd.DataFrame, theories: pd.DataFrame, name: str) -> pd.Da
 
 
 def moments(nuts: pd.DataFrame, theories: pd.DataFrame) -> pd.DataFrame:
-    """d E[w²] of a relevant and an irrelevant weight, and the number of aligned neurons (in brackets)."""
+    """d E[w²] of a relevant and an irrelevant weight, and the number of aligned neurons (in
+    brackets)."""
     dim, rows = Problem().input_dim, []
     for (kappa, prior), cell in nuts.groupby(["kappa", "prior"], sort=False):
         row = {"prior": prior, "κ": f"{kappa:g}", "NUTS": _moments(cell.mean(numeric_only=True), dim)}

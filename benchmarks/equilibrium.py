@@ -1,15 +1,18 @@
 """Gradient evaluations to equilibrium of the Langevin kernels, with plain SGLD as the unit.
 
-    python benchmarks/equilibrium.py [--problems default transition] [--kernels sgld "baoab, prior"] [--seeds 3]
+    python benchmarks/equilibrium.py [--problems default transition] [--kernels sgld "baoab, prior"]
+    [--seeds 3]
 
-Four chains, two from the prior and two from the aligned state. At every horizon of a grid the first half of each
-chain is thrown away; equilibrium is the first horizon from which on (1) the rank-normalised R-hat over all four
-chains is below 1.01 for every one of the functions f at ten test points, m, train MSE, test MSE and log density, and
-(2) m and the train MSE of the two starts agree within three standard errors. Its cost is the gradient evaluations of
-all chains until then, annealing and NUTS's adaptation included.
+Four chains, two from the prior and two from the aligned state. At every horizon of a grid the first
+half of each chain is thrown away; equilibrium is the first horizon from which on (1) the
+rank-normalised R-hat over all four chains is below 1.01 for every one of the functions f at ten
+test points, m, train MSE, test MSE and log density, and (2) m and the train MSE of the two starts
+agree within three standard errors. Its cost is the gradient evaluations of all chains until then,
+annealing and NUTS's adaptation included.
 
-Step sizes were scanned on `default`: SGLD's at which the test MSE of a draw is 4 % too large, those of the others
-with less bias than that. The bias of each is in the table, m and the test MSE against NUTS on the same data.
+Step sizes were scanned on `default`: SGLD's at which the test MSE of a draw is 4 % too large, those
+of the others with less bias than that. The bias of each is in the table, m and the test MSE against
+NUTS on the same data.
 """
 
 import json
@@ -68,7 +71,8 @@ PROBLEMS = {
 
 @dataclass(frozen=True)
 class Method:
-    """A kernel in units of κ, as ``kernel(κ)``, and the steps of its longest run, as ``steps/κ²`` or ``steps/κ``.
+    """A kernel in units of κ, as ``kernel(κ)``, and the steps of its longest run, as ``steps/κ²``
+    or ``steps/κ``.
 
     An adapting kernel does so in `adapt` steps, in the same unit, which count.
     """
@@ -85,7 +89,8 @@ class Method:
 
 
 def methods(case: Case) -> dict[str, Method]:
-    """Kernels with step sizes in units of κ² and κ, the powers by which stable steps fall with the noise."""
+    """Kernels with step sizes in units of κ² and κ, the powers by which stable steps fall with the
+    noise."""
     h = 0.4 if case.ard else 0.8
     eps = 0.6 if case.ard else 3.0
     friction = 1.0 if case.ard else 0.3
@@ -219,7 +224,8 @@ class Benchmark:
 
 
 def judged(functions: xr.Dataset, extra: int, gradients, burn: float = 0.5) -> dict:
-    """The first horizon from which on the criterion holds, in gradient evaluations; NaN where there is none."""
+    """The first horizon from which on the criterion holds, in gradient evaluations; NaN where there
+    is none."""
     names = [n for n in functions if n.startswith("f[")]
     names += ["order_parameter", "train_mse", "test_mse", "log_density"]
     functions = functions[[n for n in names if n in functions]]
@@ -266,7 +272,8 @@ def _about(tree) -> dict:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per problem and kernel: median over the seeds, ratio to plain SGLD, bias against NUTS."""
+    """A row per problem and kernel: median over the seeds, ratio to plain SGLD, bias against
+    NUTS."""
     out = []
     for (problem, kernel), cell in rows.groupby(["problem", "kernel"], sort=False):
         same = rows[(rows.problem == problem) & rows.seed.isin(cell.seed)]

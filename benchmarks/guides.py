@@ -1,17 +1,19 @@
-"""Every guide against NUTS on the default problem: m, test MSE, bound, Pareto k̂, gradient evaluations, seconds.
+"""Every guide against NUTS on the default problem: m, test MSE, bound, Pareto k̂, gradient
+evaluations, seconds.
 
     python benchmarks/guides.py
 
-d = 16, k = 2, N = 64, P = 300, seed 0, both κ of ``mfzoo compare`` and both priors. A row a cell goes to
-``benchmarks/data/guides.csv``; a cell that is there already is not run again. The reference is
-``benchmarks/data/nuts_reference.csv``, the same data set. The goal is m within 0.05 and the test MSE of a draw
-within 15 % of NUTS, with at most a tenth of its gradient evaluations. One gradient of the collapsed bound costs
-about five of the joint posterior's in multiplications, 3NdP + 3N²P for 3NdP.
+d = 16, k = 2, N = 64, P = 300, seed 0, both κ of ``mfzoo compare`` and both priors. A row a cell
+goes to ``benchmarks/data/guides.csv``; a cell that is there already is not run again. The reference
+is ``benchmarks/data/nuts_reference.csv``, the same data set. The goal is m within 0.05 and the test
+MSE of a draw within 15 % of NUTS, with at most a tenth of its gradient evaluations. One gradient of
+the collapsed bound costs about five of the joint posterior's in multiplications, 3NdP + 3N²P for
+3NdP.
 
-Four more variants of the collapsed guide were measured and dropped; the file keeps their rows. At κ = 0.05 with the
-isotropic prior an annealed likelihood ends at m = 0.354 for 0.654 (NUTS 0.647); a covariance for each neuron (0.651)
-and a low-rank one (0.654) hardly matter; with ARD, centred weights and a conjugate q(ρ) reach the same m at a Pareto
-k̂ of 1.4 to 1.6 for 0.5 to 0.6.
+Four more variants of the collapsed guide were measured and dropped; the file keeps their rows. At κ
+= 0.05 with the isotropic prior an annealed likelihood ends at m = 0.354 for 0.654 (NUTS 0.647); a
+covariance for each neuron (0.651) and a low-rank one (0.654) hardly matter; with ARD, centred
+weights and a conjugate q(ρ) reach the same m at a Pareto k̂ of 1.4 to 1.6 for 0.5 to 0.6.
 """
 
 from dataclasses import dataclass
@@ -99,7 +101,8 @@ class Guides:
 
 
 def against_nuts(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with NUTS beside it, and whether the goal is met but for the gradient evaluations."""
+    """The table with NUTS beside it, and whether the goal is met but for the gradient
+    evaluations."""
     nuts = pd.read_csv(FOLDER / "nuts_reference.csv").query("seed == 0 and num_data == 300")
     nuts = nuts[["kappa", "prior", "order_parameter", "test_mse"]]
     joined = table.merge(nuts, on=["kappa", "prior"], suffixes=("", "_nuts"))

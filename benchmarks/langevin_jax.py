@@ -42,7 +42,8 @@ def ours(data, chains):
 
 
 def blackjax(data, chains, layout):
-    """BlackJAX's sgld; the gradient is autodiff of our potential, or of one laid out (data, neuron)."""
+    """BlackJAX's sgld; the gradient is autodiff of our potential, or of one laid out (data,
+    neuron)."""
     import blackjax
 
     def textbook(z):
@@ -70,7 +71,8 @@ def blackjax(data, chains, layout):
 
 
 def products(data, chains):
-    """The two matrix products that a full-batch step cannot do without: W xᵀ, and its transpose's."""
+    """The two matrix products that a full-batch step cannot do without: W xᵀ, and its
+    transpose's."""
     x = jnp.asarray(data.x)
     w = jnp.asarray(np.random.default_rng(1).standard_normal((chains, WIDTH, INPUT_DIM)), jnp.float32)
 

@@ -1,11 +1,14 @@
-"""Steps per second of full-batch SGLD: ours, BlackJAX's, a plain PyTorch loop, and what matrix products allow.
+"""Steps per second of full-batch SGLD: ours, BlackJAX's, a plain PyTorch loop, and what matrix
+products allow.
 
-    python benchmarks/langevin_steps.py [--num-data 1000 5000] [--chains 1 4] [--torch-python PYTHON] [--json]
+    python benchmarks/langevin_steps.py [--num-data 1000 5000] [--chains 1 4] [--torch-python
+    PYTHON] [--json]
 
-The paper's network (d = 35, k = 4, N = 512, float32). Every measurement is a process of its own, so that compile time
-and peak memory are its own; the peers take turns, round after round, and each figure is the median over the rounds.
-"two matrix products" is W xᵀ and the transposed product of the gradient, and nothing else: 100 % of the bound.
-BlackJAX runs once with the log density as one writes it, activations laid out (data, neuron), and once with ours.
+The paper's network (d = 35, k = 4, N = 512, float32). Every measurement is a process of its own, so
+that compile time and peak memory are its own; the peers take turns, round after round, and each
+figure is the median over the rounds. "two matrix products" is W xᵀ and the transposed product of
+the gradient, and nothing else: 100 % of the bound. BlackJAX runs once with the log density as one
+writes it, activations laid out (data, neuron), and once with ours.
 """
 
 import json

@@ -2,7 +2,8 @@
 
     python benchmarks/langevin_torch.py NUM_DATA CHAINS STEPS
 
-Prints one JSON object. The update is that of Langevin training as a user writes it: autograd, full batch, in place.
+Prints one JSON object. The update is that of Langevin training as a user writes it: autograd, full
+batch, in place.
 """
 
 import json

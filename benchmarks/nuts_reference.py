@@ -2,9 +2,10 @@
 
     python benchmarks/nuts_reference.py [--seeds 0,1,2]
 
-Parity, d = 16, k = 2, N = 64, P = 300. Per data set, prior and κ two chains start from the prior and two from
-aligned neurons, so that R-hat of functions tells whether the answer depends on the start. One row a cell goes to
-``benchmarks/data/nuts_reference.csv``; a cell that is there already is not run again.
+Parity, d = 16, k = 2, N = 64, P = 300. Per data set, prior and κ two chains start from the prior
+and two from aligned neurons, so that R-hat of functions tells whether the answer depends on the
+start. One row a cell goes to ``benchmarks/data/nuts_reference.csv``; a cell that is there already
+is not run again.
 """
 
 from dataclasses import dataclass

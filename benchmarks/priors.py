@@ -1,11 +1,11 @@
-"""Every prior of the zoo on the default problem: recovery of the relevant inputs, SGLD against NUTS, and what the
-parametrisation costs.
+"""Every prior of the zoo on the default problem: recovery of the relevant inputs, SGLD against
+NUTS, and what the parametrisation costs.
 
     python benchmarks/priors.py [--kappa 0.05] [--seed 0]
 
-Parity, d = 16, k = 2, N = 64, P = 300, four chains, the kernels of ``mfzoo compare``. Per prior NUTS and SGLD on
-the prior's own form, and NUTS on the centred one, where there is one. One row a run goes to
-``benchmarks/data/priors.csv``; a run that is there already is not repeated.
+Parity, d = 16, k = 2, N = 64, P = 300, four chains, the kernels of ``mfzoo compare``. Per prior
+NUTS and SGLD on the prior's own form, and NUTS on the centred one, where there is one. One row a
+run goes to ``benchmarks/data/priors.csv``; a run that is there already is not repeated.
 """
 
 from dataclasses import dataclass, replace

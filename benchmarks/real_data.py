@@ -1,18 +1,21 @@
-"""The zoo on measurements, with shuffled copies of the inputs as ground truth: error, calibration, selection.
+"""The zoo on measurements, with shuffled copies of the inputs as ground truth: error, calibration,
+selection.
 
     pip install -e ".[real-data]"
     python benchmarks/real_data.py [--splits 0,1,2]
 
-Data that scikit-learn ships: diabetes (regression), breast cancer (malignant -1, benign +1), digits 3 (-1) against
-8 (+1). A quarter of the rows is held out, inputs and target are in standard units of the training rows, inputs that
-are constant there are left out, and every input gets a shuffled copy (:func:`analysis.diagnostics.probes.add_probes`). κ is the
-one of largest NNGP evidence on the training rows, rounded to ten values a decade: one for all schemes and priors.
-The sampler is the zoo's scheme langevin at reduced length; a run that diverges is repeated at half its step. One row
-a cell goes to ``benchmarks/data/real_data.csv``; a cell that is there already is not run again.
+Data that scikit-learn ships: diabetes (regression), breast cancer (malignant -1, benign +1), digits
+3 (-1) against 8 (+1). A quarter of the rows is held out, inputs and target are in standard units of
+the training rows, inputs that are constant there are left out, and every input gets a shuffled copy
+(:func:`analysis.diagnostics.probes.add_probes`). κ is the one of largest NNGP evidence on the
+training rows, rounded to ten values a decade: one for all schemes and priors. The sampler is the
+zoo's scheme langevin at reduced length; a run that diverges is repeated at half its step. One row a
+cell goes to ``benchmarks/data/real_data.csv``; a cell that is there already is not run again.
 
-scikit-learn's methods choose their own noise: ARDRegression by its evidence, LassoCV by 5-fold cross-validation; the
-random forest has 300 trees, whose importance is the decrease of impurity. They rank by |coefficient| or importance,
-the zoo by Σ a² w_j²/Σ a². Lasso and forest have no predictive distribution, and NNGP ranks nothing.
+scikit-learn's methods choose their own noise: ARDRegression by its evidence, LassoCV by 5-fold
+cross-validation; the random forest has 300 trees, whose importance is the decrease of impurity.
+They rank by |coefficient| or importance, the zoo by Σ a² w_j²/Σ a². Lasso and forest have no
+predictive distribution, and NNGP ranks nothing.
 """
 
 from collections.abc import Callable
@@ -41,7 +44,7 @@ from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.schemes.kernels import recommended_kernel, recommended_steps
 from inference import CollapsedGuide, MeanFieldARDGuide, fit, sample
 from inference.fixed_points import NNGP
-from inference.fixed_points.evidence import choose_kappa
+from inference.fixed_points.regression.evidence import choose_kappa
 from inference.kernels.divergence import DivergenceError
 from models import Dataset, TwoLayerNetwork
 
@@ -59,7 +62,8 @@ class Answer:
     mean
         Predictions at the test inputs.
     pit, log_density
-        P(Y ≤ y) and log p(y) of every test target under its predictive distribution, noise included; None without.
+        P(Y ≤ y) and log p(y) of every test target under its predictive distribution, noise
+        included; None without.
     relevance, inclusion
         Score and inclusion probability of every input; None where the method has none.
     further
@@ -127,7 +131,7 @@ def problem(name: str, split: int) -> Dataset:
 def noise(data: Dataset, width: int) -> float:
     """κ of largest NNGP evidence on the training rows, rounded to ten values a decade of κ√P."""
     chosen = choose_kappa(TwoLayerNetwork(data.input_dim, width, kappa=1.0), data)
-    return float(10 ** (round(10 * np.log10(chosen.noise)) / 10) / data.num_data**0.5)
+    return float(10 ** (round(10 * np.log10(chosen.target_noise)) / 10) / data.num_data**0.5)
 
 
 def gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> dict:
@@ -136,7 +140,8 @@ def gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> dict:
 
 
 def mixture(f: np.ndarray, sd: float, y: np.ndarray) -> dict:
-    """PIT and log density under the draws f (draw, test) of the mean, with noise: an equal mixture of Normals."""
+    """PIT and log density under the draws f (draw, test) of the mean, with noise: an equal mixture
+    of Normals."""
     log_density = logsumexp(norm.logpdf(y, f, sd), axis=0) - np.log(len(f))
     return {"pit": norm.cdf(y, f, sd).mean(axis=0), "log_density": log_density}
 
@@ -293,7 +298,8 @@ FIGURES = (
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean ± standard error over the splits, a row a method; a dash where a method has no such figure."""
+    """Mean ± standard error over the splits, a row a method; a dash where a method has no such
+    figure."""
     table = []
     for method, part in rows.groupby("method", sort=False):
         row = {"method": method, "splits": part["split"].nunique()}
@@ -309,7 +315,8 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """The README's table: test error, coverage of 90 % intervals, AUC and false selections of every data set."""
+    """The README's table: test error, coverage of 90 % intervals, AUC and false selections of every
+    data set."""
     names = list(DATA)
     lines = [
         "| method | " + " | ".join(f"{name}: MSE | coverage | AUC | false" for name in names) + " |",

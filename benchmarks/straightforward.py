@@ -1,8 +1,10 @@
-"""The adaptive-kernel equations solved the straightforward way: the benchmark's peer, and an oracle for the tests.
+"""The adaptive-kernel equations solved the straightforward way: the benchmark's peer, and an oracle
+for the tests.
 
-Fixed importance-sampling nodes over all k + 1 variables (w_S, s), the damped iteration of the equations with a
-bisection for λ_k0 inside, one cell of the phase diagram at a time. Nothing of the library's node sets, radial rule,
-Newton steps or continuation is used; of its closed forms only the Hermite modes of ReLU.
+Fixed importance-sampling nodes over all k + 1 variables (w_S, s), the damped iteration of the
+equations with a bisection for λ_k0 inside, one cell of the phase diagram at a time. Nothing of the
+library's node sets, radial rule, Newton steps or continuation is used; of its closed forms only the
+Hermite modes of ReLU.
 """
 
 import math
@@ -12,14 +14,26 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm, qmc
 
-from inference.fixed_points.relu import mode_powers
+from inference.fixed_points.populations.parity import ParityPopulation
 
 _SIZE, _DEVIATION, _REST = (-4.5, 2.5), (-7.0, 1.0), (-4.5, 1.0)  # ranges of log a, log λ and log s
 
 
+def mode_powers(relevant_weights: np.ndarray, rest_norm: np.ndarray, order: int) -> np.ndarray:
+    """q_ij of ReLU, shape (n, k + 1, order + 1), for w_S (n, k) and s (n,)."""
+    n, k = relevant_weights.shape
+    population = ParityPopulation("relu", k, k + order, order)
+    amplitudes, _ = population.amplitudes(relevant_weights, rest_norm[:, None], np.zeros(n))
+    out = np.empty((n, k + 1, order + 1))
+    for mode, column in zip(population.modes, amplitudes.T, strict=True):
+        out[:, mode.degrees[0], mode.degrees[1]] = column**2
+    return out
+
+
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes w_S = a (1 + λ ω), a, λ and s log-uniform, ω uniform on the sphere orthogonal to (1, …, 1).
+    """Nodes w_S = a (1 + λ ω), a, λ and s log-uniform, ω uniform on the sphere orthogonal to (1, …,
+    1).
 
     Parameters
     ----------

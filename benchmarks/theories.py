@@ -2,9 +2,10 @@
 
     python benchmarks/theories.py [--data]
 
-Prints the adaptive kernel over 12 P by 20 κ at d = 35, k = 4, N = 512, first call with everything included, per cell
-and against :mod:`straightforward` at equal or better accuracy; one point of MF and MF-ARD, first and later calls,
-over d and N; with ``--data`` also the adaptive kernel on 1000 training points.
+Prints the adaptive kernel over 12 P by 20 κ at d = 35, k = 4, N = 512, first call with everything
+included, per cell and against :mod:`straightforward` at equal or better accuracy; one point of MF
+and MF-ARD, first and later calls, over d and N; with ``--data`` also the adaptive kernel on 1000
+training points.
 """
 
 import os
@@ -61,7 +62,8 @@ class Benchmark:
         ours = time.perf_counter() - began
         # The truth for both: the fully resolved solution, cell by cell.
         truth = [
-            AdaptiveKernel().solve(replace(network, kappa=k), teacher, p).order_parameter for k, p in _CELLS
+            AdaptiveKernel().solve(replace(network, kappa=k), teacher, num_data=p).order_parameter
+            for k, p in _CELLS
         ]
         cells = phase_diagram(
             network, teacher, [k for k, _ in _CELLS], [p for _, p in _CELLS], ["adaptive-kernel"]

@@ -2,8 +2,8 @@
 
     python docs/figures.py [--only learning_curve,branches]
 
-The authors' learning curve in docs/data is that of arXiv:2510.15174 (mean and standard deviation of 3 runs; networks
-stopped early on the test error).
+The authors' learning curve in docs/data is that of arXiv:2510.15174 (mean and standard deviation of
+3 runs; networks stopped early on the test error).
 """
 
 from dataclasses import dataclass, replace
@@ -44,12 +44,13 @@ def learning_curve():
         (network_ard, "aligned", "#CC79A7", "-"),
     ):
         found = [
-            AdaptiveKernel().noise_curve(network, PARITY, 0.005, int(p)).reached(0.005, start) for p in sizes
+            AdaptiveKernel().noise_curve(network, PARITY, 0.005, num_data=int(p)).reached(0.005, start)
+            for p in sizes
         ]
         label = "AK" if network is PAPER else f"AK, ARD prior, {start} start"
         left.plot(sizes, [s.test_mse for s in found], style, color=shade, label=label)
         right.plot(sizes, [s.order_parameter for s in found], style, color=shade)
-    kernel = [NNGP().solve(PAPER, PARITY, int(p)) for p in sizes[::3]]
+    kernel = [NNGP().solve(PAPER, PARITY, num_data=int(p)) for p in sizes[::3]]
     left.plot(sizes[::3], [p.test_mse for p in kernel], color="#999999", label="NNGP")
     right.plot(sizes[::3], [p.order_parameter for p in kernel], color="#999999")
     for theory, network, shade, label in (
@@ -122,13 +123,14 @@ def branches():
         "MF": MeanField().noise_curve(network, teacher, 0.005),
         "MF-ARD": MeanFieldARD().noise_curve(ard, teacher, 0.005),
         "AK": AdaptiveKernel().noise_curve(network, teacher, 0.005),
-        "AK, ARD prior, P = 1000": AdaptiveKernel().noise_curve(ard, teacher, 0.005, 1000),
+        "AK, ARD prior, P = 1000": AdaptiveKernel().noise_curve(ard, teacher, 0.005, num_data=1000),
     }
     return plots.plot_noise_curves(curves, (0.005, 0.3))
 
 
 def marginals():
-    """Density of one relevant and of one irrelevant weight over the neurons of the theories' networks."""
+    """Density of one relevant and of one irrelevant weight over the neurons of the theories'
+    networks."""
     theories = {
         "prior": (None, Isotropic(), "0.6"),
         "MF": (MeanField(), Isotropic(), "#009E73"),

@@ -43,7 +43,8 @@ def blocks(language: str) -> list[str]:
 
 
 def commands(small: bool = False) -> list[list[str]]:
-    """The arguments of every ``mfzoo`` command of the tutorial; `small` puts the sizes of the tests in them."""
+    """The arguments of every ``mfzoo`` command of the tutorial; `small` puts the sizes of the tests
+    in them."""
     lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
     found = [shlex.split(line)[1:] for line in lines if line.startswith("mfzoo ")]
     if not small:

@@ -40,6 +40,10 @@ def sample(
 ) -> xr.DataTree:
     """Draw from the posterior of `network` on `data` by Markov chains.
 
+    The tree is of the schema of :func:`inference.runs.datatree.build_tree`; ``sample_stats`` holds
+    the log density ``lp``. ``ValueError`` for arguments out of range, a kernel that cannot take the
+    model, or a folder with another run; :class:`DivergenceError` where a step size is too large.
+
     Parameters
     ----------
     kernel
@@ -65,30 +69,14 @@ def sample(
     folder
         Stream the draws to this folder, with checkpoints: memory then does not grow with the number
         of draws, and a run that was stopped, by Ctrl-C or a power cut, can go on. The folder ends
-        with one file ``run.nc``; while that is being written the draws take twice their space. None
-        for a run in memory.
+        with one file ``run.nc``, from which arrays are read when used; while that is being written
+        the draws take twice their space. None for a run in memory.
     resume
         Go on with the run in `folder` and end with the same draws, bit for bit on the same
         platform, as if it had not been stopped; a folder without a run starts one, and a finished
         run is returned as it is.
     checkpoint_every
         Seconds between checkpoints of a run in a folder.
-
-    Returns
-    -------
-    xarray.DataTree
-        The schema of :func:`inference.runs.datatree.build_tree`; ``sample_stats`` holds the log
-        density ``lp``. With `folder`, arrays are read from its ``run.nc`` when they are used.
-
-    Raises
-    ------
-    ValueError
-        For arguments out of range, or a kernel that cannot take the model; for a folder that holds
-        another run or cannot be written.
-    DivergenceError
-        When SGLD's step size is too large.
-    KeyboardInterrupt
-        After Ctrl-C, with `folder` once everything is saved.
 
     Examples
     --------

@@ -24,7 +24,7 @@ _READOUTS = 2**30
 
 
 def check_problem(network: TwoLayerNetwork, data: Dataset, subsample_size: int | None = None) -> None:
-    """``ValueError`` unless `data` fits `network`, and minibatches of `subsample_size` fit `data`."""
+    """``ValueError`` unless `data` fits `network`, and `subsample_size` fits `data`."""
     if not isinstance(network, TwoLayerNetwork):
         raise ValueError(f"network must be a TwoLayerNetwork, got {type(network).__name__}.")
     if not isinstance(data, Dataset):
@@ -48,22 +48,13 @@ def start_params(
 ) -> dict:
     """Unconstrained initial values of every latent site, one set a chain (leading).
 
-    Parameters
-    ----------
-    start
-        ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons (at
-        least one for each sign pattern, as far as the width allows) are replaced by neurons that
-        point along the relevant inputs, one after another through all sign patterns σ: w_S ∝ σ/√k
-        at 1.5 times the norm of a prior neuron, the rest of their weights shrunk to a tenth. The
-        readouts are then drawn from their exact Gaussian posterior given the hidden weights
-        (:mod:`models.readouts`). ``"both"``: the first half of the chains (the larger, where their
-        number is odd) as by ``"prior"``, the others as by ``"aligned"``, with the same draws.
-
-    Raises
-    ------
-    ValueError
-        For an unknown start, an aligned start on data whose relevant inputs are unknown, or both
-        starts for a single chain.
+    `start` ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons
+    (at least one for each sign pattern, as far as the width allows) are replaced by neurons that
+    point along the relevant inputs, one after another through all sign patterns σ: w_S ∝ σ/√k at
+    1.5 times the norm of a prior neuron, the rest of their weights shrunk to a tenth. The readouts
+    are then drawn from their exact Gaussian posterior given the hidden weights
+    (:mod:`models.readouts`). ``"both"``: the first half of the chains (the larger, where their
+    number is odd) as by ``"prior"``, the others as by ``"aligned"``, with the same draws.
     """
     checks.one_of("start", start, CHAIN_STARTS)
     if start != "prior" and data.relevant is None:
@@ -95,7 +86,7 @@ def start_params(
 
 
 def align(w: jax.Array, relevant: tuple[int, ...]) -> jax.Array:
-    """The weights `w` (N, d) with a quarter of the rows pointed along the sign patterns of `relevant`."""
+    """`w` (N, d) with a quarter of the rows pointed along the sign patterns of `relevant`."""
     width, degree = w.shape[0], len(relevant)
     # With many relevant inputs the patterns outnumber the rows to fill.
     patterns = np.array(list(itertools.islice(itertools.product((1.0, -1.0), repeat=degree), width)))

@@ -39,7 +39,7 @@ def distinct(name: str, values: Collection) -> None:
 
 
 def finite_array(name: str, value, ndim: int) -> np.ndarray:
-    """`value` as a float array of `ndim` dimensions; ``ValueError`` for other shapes, NaN or Inf."""
+    """`value` as a float array of `ndim` dimensions; ``ValueError`` unless finite and so shaped."""
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError):

@@ -18,12 +18,7 @@ class Standardisation:
 
         x_j ← (x_j - mean_j)/scale_j,     y ← (y - target_mean)/target_scale
 
-    Parameters
-    ----------
-    mean, scale, target_mean, target_scale
-        Mean and standard deviation (divisor P) of every input, each of length d, and of the target.
-    dropped
-        Inputs that were left out since they are constant on the training rows.
+    with standard deviations of divisor P; `dropped` inputs were constant on the training rows.
 
     Examples
     --------
@@ -43,7 +38,7 @@ class Standardisation:
         return self.target_mean + self.target_scale * np.asarray(y)
 
     def to_dict(self, names: tuple[str, ...] | None) -> dict:
-        """JSON-able values: mean and scale by input, those of the target, and the inputs dropped."""
+        """JSON-able mean and scale of every input and of the target, and the inputs dropped."""
         named = names or tuple(map(str, range(len(self.mean))))
         columns = zip(named, self.mean, self.scale, strict=True)
         return {
@@ -60,7 +55,7 @@ class Dataset:
     Parameters
     ----------
     x, y
-        Training inputs (P, d) and targets (P,).
+        Training inputs (P, d) and targets (P,); finite.
     x_test, y_test
         Held-out inputs (P_test, d) and targets (P_test,).
     relevant
@@ -71,13 +66,7 @@ class Dataset:
     names
         Names of the inputs, where they have some, as the columns of a table do.
     standardisation
-        How inputs and target were brought to standard units, see :meth:`standardised`; None where
-        they were not.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not match, NaN or infinite values, or relevant inputs out of range.
+        How the data were brought to standard units, where they were, see :meth:`standardised`.
 
     Examples
     --------
@@ -187,13 +176,8 @@ class Dataset:
         mean. The moments are those of the training rows, so that nothing of the held-out rows is
         used; their own mean is then not exactly 0. Inputs that are constant on the training rows
         (to twelve digits) are dropped, since they can teach nothing; the others keep their names,
-        which are their numbers where they had none.
-
-        Raises
-        ------
-        ValueError
-            For a target or a relevant input that is constant on the training rows, or where all
-            inputs are.
+        which are their numbers where they had none. ``ValueError`` where the target, a relevant
+        input or every input is constant.
 
         Examples
         --------

@@ -48,11 +48,6 @@ class TwoLayerNetwork:
     bias_scale
         σ_b > 0.
 
-    Raises
-    ------
-    ValueError
-        For a hyperparameter out of range, naming it.
-
     Examples
     --------
     >>> import jax, numpyro
@@ -88,9 +83,9 @@ class TwoLayerNetwork:
             )
 
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None, subsample_size: int | None = None) -> None:
-        """The NumPyro model: ``w``, ``a`` (``b``), the prior's own sites, and ``y`` observed at `y`.
+        """The NumPyro model: ``w``, ``a`` (``b``), the prior's sites, and ``y`` observed at `y`.
 
-        `x` has shape (P, input_dim), `y` (P,); None makes ``y`` a latent draw (prior or posterior
+        `x` has shape (P, d), `y` (P,); None makes ``y`` a latent draw (prior or posterior
         predictive). The likelihood of a minibatch of `subsample_size` B is scaled by P/B.
         """
         num_data = self._check_shapes(x, y)
@@ -102,10 +97,9 @@ class TwoLayerNetwork:
             numpyro.sample("y", dist.Normal(self.apply(params, x), target_noise), obs=y)
 
     def sample_parameters(self) -> dict[str, jax.Array]:
-        """Sample statements of all parameters; returns w (N, d), a (N,) and, with biases, b (N,)."""
+        """Sample statements of all parameters; returns w (N, d), a (N,) and maybe b (N,)."""
         params = {"w": self._sample_weights()}
-        # Not the plate ``neuron`` of the weights: autoguides want every plate at one and the same
-        # dimension.
+        # Not the weights' plate ``neuron``: autoguides want each plate at one dimension only.
         with numpyro.plate("readout", self.width, dim=-1):
             params["a"] = numpyro.sample("a", dist.Normal(0.0, self.readout_scale))
             if self.bias:
@@ -113,14 +107,14 @@ class TwoLayerNetwork:
         return params
 
     def features(self, params: dict[str, ArrayLike], x: ArrayLike) -> jax.Array:
-        """Hidden activations φ(w_i·x_μ + b_i), shape (..., N, P): neurons by data is faster on CPU."""
+        """Hidden activations φ(w_i·x_μ + b_i), (..., N, P): this order is faster on CPU."""
         preactivation = jnp.matmul(jnp.asarray(params["w"]), jnp.asarray(x).T)
         if self.bias:
             preactivation = preactivation + jnp.asarray(params["b"])[..., :, None]
         return ACTIVATIONS[self.activation](preactivation)
 
     def apply(self, params: dict[str, ArrayLike], x: ArrayLike) -> jax.Array:
-        """The function f(x) = N^(-γ) Σ_i a_i φ(w_i·x + b_i), shape (..., P), at `x` of shape (P, d).
+        """f(x) = N^(-γ) Σ_i a_i φ(w_i·x + b_i), shape (..., P), at `x` of shape (P, d).
 
         `params` holds ``w`` (..., N, d), ``a`` (..., N) and, with biases, ``b`` (..., N); leading
         dimensions are batches of networks. Other entries are ignored.
@@ -137,8 +131,7 @@ class TwoLayerNetwork:
     ) -> jax.Array:
         """Readouts (N,) from their exact posterior given the hidden layer and the training data.
 
-        See :func:`models.readouts.readout_posterior`; `params` holds ``w`` (N, d) and, with biases,
-        ``b`` (N,).
+        By :func:`models.readouts.readout_posterior`; `params` holds ``w`` (N, d) and maybe ``b``.
         """
         x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
         phi = self.features(params, x) * self.width**-self.gamma
@@ -195,9 +188,8 @@ class CollapsedNetwork(TwoLayerNetwork):
         a | w, y ~ Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹),      M = I/σ_a² + ΦΦᵀ/(κ²P N^(2γ))
 
     so that a draw of w, completed by :meth:`draw_readouts`, is a draw from the joint posterior,
-    whatever the scheme that drew w. ``sample`` and ``fit`` complete their draws. Everything else is
-    that of the joint network, from which :meth:`models.TwoLayerNetwork.collapsed` makes this one;
-    the parameters are the same.
+    whatever the scheme that drew w. ``sample`` and ``fit`` complete their draws. All else is as in
+    the joint network, from which :meth:`models.TwoLayerNetwork.collapsed` makes this one.
 
     Notes
     -----
@@ -205,11 +197,6 @@ class CollapsedNetwork(TwoLayerNetwork):
     1994, *The collapsed Gibbs sampler*). Here it also takes the stiff directions away: the joint
     likelihood holds a to 1/κ². The evidence does not factorise over the data, so there are no
     minibatches.
-
-    Raises
-    ------
-    ValueError
-        For a hyperparameter out of range; at a call, for shapes that do not fit, or a minibatch.
 
     Examples
     --------

@@ -16,20 +16,9 @@ def readout_posterior(
 
         y = φᵀa + ε,    a ~ Normal(0, σ_a² I),    ε ~ Normal(0, τ I),       M = I/σ_a² + φφᵀ/τ
 
-    Parameters
-    ----------
-    phi
-        Scaled activations φ = N^(-γ) Φ, shape (N, P).
-    y
-        Targets, shape (P,).
-    readout_variance, ridge
-        σ_a², and τ = κ²P, the square of the targets' noise.
-
-    Returns
-    -------
-    tuple of jax.Array
-        The mean (N,), and the lower Cholesky factor (N, N) of the precision M, whose eigenvalues
-        are at least 1/σ_a², so that no jitter is needed.
+    with `phi` φ = N^(-γ) Φ (N, P), the scaled activations, `y` (P,), `readout_variance` σ_a², and
+    `ridge` τ = κ²P, the square of the targets' noise. The precision M comes as its lower Cholesky
+    factor (N, N); its eigenvalues are at least 1/σ_a², so that no jitter is needed.
 
     Examples
     --------
@@ -67,12 +56,7 @@ def log_evidence(phi: jax.Array, y: jax.Array, readout_variance: float, ridge: f
         ∂ log N / ∂φ = (â rᵀ - M⁻¹φ)/τ,      r = y - φᵀâ
 
     Where P < N the same quantities come from the Cholesky factor of A/τ, by â = σ_a²φA⁻¹y and
-    M⁻¹φ/τ = σ_a²φA⁻¹.
-
-    Parameters
-    ----------
-    phi, y, readout_variance, ridge
-        As for :func:`readout_posterior`.
+    M⁻¹φ/τ = σ_a²φA⁻¹. The arguments are those of :func:`readout_posterior`.
 
     Examples
     --------
@@ -112,18 +96,8 @@ def _value_and_gradients(phi, y, readout_variance, ridge):
 class CollapsedNormal(dist.Distribution):
     """Normal(0, A), A = τ I + σ_a² φᵀφ: the targets of a network whose readouts are integrated out.
 
-    Parameters
-    ----------
-    features
-        φ = N^(-γ) Φ, shape (N, P).
-    readout_scale
-        σ_a.
-    target_noise
-        √τ = κ√P.
-
-    Notes
-    -----
-    The density is :func:`log_evidence`: N × N or P × P matrices, whichever are smaller. NumPyro's
+    `features` is φ = N^(-γ) Φ (N, P), `readout_scale` σ_a, `target_noise` √τ = κ√P. The density is
+    :func:`log_evidence`: N × N or P × P matrices, whichever are smaller. NumPyro's
     ``LowRankMultivariateNormal`` is the same law; it takes Woodbury's difference, see there.
 
     Examples

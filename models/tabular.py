@@ -46,19 +46,8 @@ def _read_table(path: Path, target: str | None) -> dict:
     """Inputs, target and input names of a table.
 
     A ``.csv`` file has a header, and commas, semicolons or tabs between its fields, whichever make
-    the most names of the header; where they are not commas, numbers may have decimal commas.
-
-    Warns
-    -----
-    UserWarning
-        For an input that counts the rows or repeats the target: the network would learn from it
-        what no new row can tell.
-
-    Raises
-    ------
-    ValueError
-        For a file that is no table, a missing header, an unknown target, columns that are not
-        numbers, and missing values.
+    the most names of the header; where they are not commas, numbers may have decimal commas. An
+    input that counts the rows or repeats the target, which no new row can tell, is warned about.
     """
     table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     if table.empty:
@@ -168,7 +157,6 @@ def _check_numeric(table: pd.DataFrame, target: str) -> None:
     if not text:
         return
     column = table[text[0]]
-
     bad = column[pd.to_numeric(column.astype(str), errors="coerce").isna() & column.notna()]
     row, value = (1, "nothing") if bad.empty else (table.index.get_loc(bad.index[0]) + 1, str(bad.iloc[0]))
     remedy = "one-hot encode such inputs first (pandas.get_dummies), or leave them out"

@@ -14,7 +14,7 @@ from models.dataset import Dataset, check_relevant
 
 
 class Teacher:
-    """A target y(x) on random inputs; a subclass has `input_dim`, `relevant`, `inputs`, `__call__`."""
+    """A target y(x) on random inputs; subclasses define all but :meth:`sample`."""
 
     input_dim: int
     relevant: tuple[int, ...]
@@ -61,13 +61,8 @@ def _check_subset(input_dim: int, name: str, count: int, relevant) -> tuple[int,
 class SparseParity(_BinaryInputs):
     """k-sparse parity: x uniform on {±1}^d, y = χ_S(x) = Π_{j∈S} x_j with |S| = k, E[y²] = 1.
 
-    Parameters
-    ----------
-    input_dim, degree
-        d, and k ≤ d. A ReLU network without biases has no overlap with odd parities of degree above
-        1.
-    relevant
-        The indices S; the first k by default.
+    S is `relevant`, the first k inputs by default, d `input_dim`, and k `degree`. A ReLU network
+    without biases has no overlap with odd parities of degree above 1.
 
     Examples
     --------
@@ -94,14 +89,8 @@ class SparseParity(_BinaryInputs):
 class ParitySum(_BinaryInputs):
     """Weighted sum of parities, y = Σ_T c_T χ_T(x) on x uniform on {±1}^d; E[y²] = Σ_T c_T².
 
-    Parameters
-    ----------
-    input_dim
-        d.
-    subsets
-        The index sets T, distinct; nested ones make a staircase.
-    coefficients
-        One c_T per subset; 1/√(number of subsets) each by default, so that E[y²] = 1.
+    d is `input_dim`. The index sets T, `subsets`, are distinct; nested ones make a staircase. Their
+    `coefficients` c_T are 1/√(number of subsets) each by default, so that E[y²] = 1.
 
     Examples
     --------
@@ -144,10 +133,7 @@ class ParitySum(_BinaryInputs):
 
 
 def hermite(order: int, u: ArrayLike) -> jax.Array:
-    """Probabilists' Hermite polynomial He_p(u) by He_{p+1} = u He_p - p He_{p-1}.
-
-    Its variance at u ~ Normal(0, 1) is p!.
-    """
+    """Probabilists' Hermite polynomial by He_{p+1} = u He_p - p He_{p-1}; E[He_p(u)²] = p!."""
     previous, current = jnp.zeros_like(u), jnp.ones_like(u)
     for p in range(order):
         previous, current = current, u * current - p * previous
@@ -158,14 +144,8 @@ def hermite(order: int, u: ArrayLike) -> jax.Array:
 class SingleIndex(Teacher):
     """Single index: x ~ Normal(0, I_d), y = He_p(u·x), u = 1/√k on k coordinates, 0 elsewhere.
 
-    Parameters
-    ----------
-    input_dim, num_relevant, hermite_degree
-        d, k ≤ d, and p ≥ 1.
-    normalized
-        False (default): E[y²] = p!. True: y is divided by √(p!), so that E[y²] = 1.
-    relevant
-        The k coordinates; the first k by default.
+    d is `input_dim`, k ≤ d `num_relevant`, p ≥ 1 `hermite_degree`; the coordinates are `relevant`,
+    the first k by default. E[y²] = p!, or 1 where `normalized`, which divides y by √(p!).
 
     Examples
     --------

@@ -1,4 +1,5 @@
-"""Problems that several test files share; each fixture is immutable, so that tests do not depend on their order."""
+"""Problems that several test files share; each fixture is immutable, so that tests do not depend on
+their order."""
 
 import os
 import shutil
@@ -14,8 +15,10 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def pytest_configure(config):
-    """One compilation cache for this run, shared by its worker processes and by the commands that tests start."""
-    # Worker processes share the cores already: BLAS threads of their own would only wait for each other.
+    """One compilation cache for this run, shared by its worker processes and by the commands that
+    tests start."""
+    # Worker processes share the cores already: BLAS threads of their own would only wait for each
+    # other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if _CACHE not in os.environ:
         config._own_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix="mfzoo-tests-")

@@ -1,32 +1,42 @@
-"""Oracles of the population theories: the equations of theory.md, sections 1 to 4, on importance-sampled neurons.
+"""Oracles of the population theories: the equations of theory.md, sections 1 to 4, on
+importance-sampled neurons.
 
 Independent of ``inference.fixed_points``: a neuron is drawn, not integrated on a grid.
 
-Neuron.  By symmetry a neuron is known by the norms v_a of its weights in blocks of n_a inputs, and its bias b. Under
-the prior v_a √ρ ~ χ(n_a), so that in y_a = log v_a the log density is n_a y_a + ½ n_a log ρ - ½ ρ v_a² + const.
+Neuron.  By symmetry a neuron is known by the norms v_a of its weights in blocks of n_a inputs, and
+its bias b. Under the prior v_a √ρ ~ χ(n_a), so that in y_a = log v_a the log density is n_a y_a + ½
+n_a log ρ - ½ ρ v_a² + const.
 
-- Parity: blocks w_1, …, w_k (one input each) and s = |w_rest|. Flipping the sign of one weight w_j at fixed b only
-  relabels the inputs: it maps h_{T,j} to ±h_{T,j}, and B² and G, made of squares, do not see it. So w_j > 0.
-- Single index: w_u = u·w and |w - w_u u| (isotropic prior) or |w_{S⊖u}| and |w_rest| (ARD). The inputs are Gaussian,
+- Parity: blocks w_1, …, w_k (one input each) and s = |w_rest|. Flipping the sign of one weight w_j
+  at fixed b only
+  relabels the inputs: it maps h_{T,j} to ±h_{T,j}, and B² and G, made of squares, do not see it. So
+  w_j > 0.
+- Single index: w_u = u·w and |w - w_u u| (isotropic prior) or |w_{S⊖u}| and |w_rest| (ARD). The
+  inputs are Gaussian,
   hence rotations of a block and w_u → -w_u (which maps B to ±B) are symmetries of the density.
 
 Modes.  φ(u + s g) = Σ_n μ_n(u, s) He_n(g)/√(n!).
 
-- Parity: h_{T,T'} of χ_T χ_{T'}, T ⊆ S, T' in the rest; with Gaussian replacement Σ_{|T'|=j} h_{T,T'}² = h_{T,j}²,
-  h_{T,j} = 2^-k Σ_σ χ_T(σ) μ_j(w_S·σ + b, s). Two different subsets differ in an input whose sign flip turns the
-  sign of exactly one of the two: N c E_p[h h'] is diagonal, with or without bias and for any activation, and is
-  λ_ij = N c E_p[q_ij]/(C(k,i) C(d-k,j)) by permutations. ⟨f⟩ = m χ_S for the same reason.
-- Single index: He_n(w·x/|w|)/√(n!) = Σ_{i+Σj=n} √(n!/(i! Πj!)) (w_u/|w|)^i Π_B (v_B/|w|)^{j_B} He_i(z)/√(i!)
-  Π_B He_{j_B}(ŵ_B·x_B)/√(j_B!), and E_x[He_j(ŵ·x) He_j(ŵ'·x)]/j! = (ŵ·ŵ')^j = Σ_l f_jl C_l(ŵ·ŵ')/C_l(1) with the
-  Gegenbauer polynomials C_l of the block. Averaged over rotations two modes (i, j, l), (i', j', l') mix only where
-  l = l' in each block (Schur) and i - i' is even (w_u → -w_u): blocks of size > 1, each with Π_B dim H_{l_B} copies.
-  The mean prediction ⟨f⟩ lies in the block of the target, l = 0, and is not a multiple of y.
+- Parity: h_{T,T'} of χ_T χ_{T'}, T ⊆ S, T' in the rest; with Gaussian replacement Σ_{|T'|=j}
+  h_{T,T'}² = h_{T,j}²,
+  h_{T,j} = 2^-k Σ_σ χ_T(σ) μ_j(w_S·σ + b, s). Two different subsets differ in an input whose sign
+  flip turns the sign of exactly one of the two: N c E_p[h h'] is diagonal, with or without bias and
+  for any activation, and is λ_ij = N c E_p[q_ij]/(C(k,i) C(d-k,j)) by permutations. ⟨f⟩ = m χ_S for
+  the same reason.
+- Single index: He_n(w·x/|w|)/√(n!) = Σ_{i+Σj=n} √(n!/(i! Πj!)) (w_u/|w|)^i Π_B (v_B/|w|)^{j_B}
+  He_i(z)/√(i!)
+  Π_B He_{j_B}(ŵ_B·x_B)/√(j_B!), and E_x[He_j(ŵ·x) He_j(ŵ'·x)]/j! = (ŵ·ŵ')^j = Σ_l f_jl
+  C_l(ŵ·ŵ')/C_l(1) with the Gegenbauer polynomials C_l of the block. Averaged over rotations two
+  modes (i, j, l), (i', j', l') mix only where l = l' in each block (Schur) and i - i' is even (w_u
+  → -w_u): blocks of size > 1, each with Π_B dim H_{l_B} copies. The mean prediction ⟨f⟩ lies in the
+  block of the target, l = 0, and is not a multiple of y.
 
-Averages.  Nodes are scrambled Sobol points of a mixture: the prior at several scales, a broad component in the
-logs, components at maxima of the density times its contribution to m (L-BFGS), and Student components fitted
-to the density and to the density times its contribution to m, twice (population Monte Carlo). Every node has the
-weight prior/mixture. A fixed point is solved on each of `RANDOMISATIONS` independent scramblings by itself: their
-mean is the result and their scatter the standard error, with all propagation through the equations in it.
+Averages.  Nodes are scrambled Sobol points of a mixture: the prior at several scales, a broad
+component in the logs, components at maxima of the density times its contribution to m (L-BFGS), and
+Student components fitted to the density and to the density times its contribution to m, twice
+(population Monte Carlo). Every node has the weight prior/mixture. A fixed point is solved on each
+of `RANDOMISATIONS` independent scramblings by itself: their mean is the result and their scatter
+the standard error, with all propagation through the equations in it.
 """
 
 import math
@@ -132,7 +142,8 @@ class Problem:
     num_data
         P; None for the population.
     order, extra
-        Largest degree outside the relevant inputs or direction, and on a single index how far n exceeds p.
+        Largest degree outside the relevant inputs or direction, and on a single index how far n
+        exceeds p.
     target_only
         Only the block of modes that mix with the target.
     """
@@ -226,7 +237,8 @@ class Problem:
         return next(n for n, m in enumerate(self.modes) if m[0] == degree and not any(m[1]) and not any(m[2]))
 
     def features(self, y):
-        """Amplitudes in the modes (n, modes), E_x[φ²] (n,), |w_S|² and |w_rest|² (n, 2) at y (n, blocks [+ 1])."""
+        """Amplitudes in the modes (n, modes), E_x[φ²] (n,), |w_S|² and |w_rest|² (n, 2) at y (n,
+        blocks [+ 1])."""
         count = len(self.blocks)
         v = np.exp(y[:, :count])
         b = self.network.bias_scale * y[:, count] if self.network.bias else np.zeros(len(y))
@@ -266,7 +278,8 @@ class Problem:
 
 @lru_cache
 def _walsh(k):
-    """Sign patterns (2^k, k), characters over 2^k (2^k, 2^k) with all of S last, and their degrees."""
+    """Sign patterns (2^k, k), characters over 2^k (2^k, 2^k) with all of S last, and their
+    degrees."""
     bits = np.array(list(product((0, 1), repeat=k)))
     return 1.0 - 2 * bits, (-1.0) ** (bits @ bits.T) / 2**k, bits.sum(axis=1)
 
@@ -368,7 +381,8 @@ class Cloud:
         return cls(problem, y, _log_prior(problem, y) - logsumexp(densities, axis=0) - math.log(total))
 
     def log_prior(self, rho):
-        """Log of the weight of every node under the prior with these precisions; they sum to about 1."""
+        """Log of the weight of every node under the prior with these precisions; they sum to about
+        1."""
         return self.base + 0.5 * self.problem.group_sizes @ np.log(rho) - 0.5 * self.squares @ rho
 
 
@@ -384,7 +398,8 @@ def _log_prior(problem, y):
 
 
 class Theory:
-    """What the nodes are adapted to: a state, the gain of the density over the prior, and solving on a cloud."""
+    """What the nodes are adapted to: a state, the gain of the density over the prior, and solving
+    on a cloud."""
 
     def __init__(self, problem):
         self.problem = problem
@@ -440,8 +455,8 @@ class MeanFieldOracle(Theory):
 
         x = N^(1-2γ)/κ² E_p[(e·a) a/(2α)] (γ and σ_a in α),   e = e_t - x
 
-    is the stationarity of ½|e|² - e_t·e + (N κ²/A²) log Z(e), log Z convex: one solution, by Newton with a line
-    search. For parity of even degree it is the one scalar equation for m = x.
+    is the stationarity of ½|e|² - e_t·e + (N κ²/A²) log Z(e), log Z convex: one solution, by Newton
+    with a line search. For parity of even degree it is the one scalar equation for m = x.
     """
 
     def __init__(self, network, teacher, num_data=None):
@@ -505,7 +520,8 @@ class MeanFieldOracle(Theory):
         return states
 
     def solutions(self, cloud, state):
-        """(state, stable) of all solutions, by m; with ARD along ρ_S, at each with ρ_⊥ and m solved for."""
+        """(state, stable) of all solutions, by m; with ARD along ρ_S, at each with ρ_⊥ and m solved
+        for."""
         if not self.problem.ard:
             return [(self.field(state, cloud), True)]
         grid = np.log(self.rho0[0]) + np.concatenate([[1.0, 0.4], np.linspace(0.1, -8, 28)])
@@ -525,7 +541,8 @@ class MeanFieldOracle(Theory):
                     continue
                 p, _ = self.weights(near, cloud)
                 if 1 / (p**2).sum() > 100:
-                    # The grid falls; T - ρ falls through 0 as ρ_S rises where the solution is stable.
+                    # The grid falls; T - ρ falls through 0 as ρ_S rises where the solution is
+                    # stable.
                     found.append((near, below < 0))
         return sorted(found, key=lambda pair: self.m(pair[0]))
 
@@ -569,12 +586,13 @@ class KernelOracleState:
 
 
 class AdaptiveKernelOracle(Theory):
-    """AK and AK-ARD: theory.md 3.4, with matrices Λ where modes mix; R = (κ̃ + Λ)^-1, B = √E[y²] e_t·R a.
+    """AK and AK-ARD: theory.md 3.4, with matrices Λ where modes mix; R = (κ̃ + Λ)^-1, B = √E[y²]
+    e_t·R a.
 
-    The outer iteration is on Λ, κ̃ and ρ. Inside it the drive ε = R e_t keeps its direction, and its size
-    ε_t = (1 - m)/κ̃ is solved for with the Λ_tt that it brings about itself, Sherman-Morrison giving
-    ε_t = R_tt/(1 + (N c E_p[a_t²] - Λ_tt) R_tt), because the density reacts exponentially: a larger drive gives a
-    larger Λ_tt, so that the root is unique.
+    The outer iteration is on Λ, κ̃ and ρ. Inside it the drive ε = R e_t keeps its direction, and
+    its size ε_t = (1 - m)/κ̃ is solved for with the Λ_tt that it brings about itself,
+    Sherman-Morrison giving ε_t = R_tt/(1 + (N c E_p[a_t²] - Λ_tt) R_tt), because the density reacts
+    exponentially: a larger drive gives a larger Λ_tt, so that the root is unique.
     """
 
     def __init__(self, network, teacher, num_data=None, order=4, extra=4):
@@ -619,8 +637,8 @@ class AdaptiveKernelOracle(Theory):
                 kernel = np.where(self.problem.mixes, kernel, 0.0)
             tail, rho = front * float(p @ rest), state.rho
             if self.problem.ard:
-                # Half of a Newton step as if of ρE the prior's 1 did not depend on ρ and the rest went as ρ: the
-                # plain step is nearly neutral at the prior.
+                # Half of a Newton step as if of ρE the prior's 1 did not depend on ρ and the rest
+                # went as ρ: the plain step is nearly neutral at the prior.
                 beyond = 0.5 * self.width * (self.second_moments(state, cloud) - 1)
                 step = (self.alpha0 - rho * self.beta0 - beyond) / (rho * self.beta0 + np.abs(beyond))
                 rho = rho * np.exp(np.clip(0.5 * step, -0.3, 0.3))
@@ -737,7 +755,8 @@ class NNGPOracle(AdaptiveKernelOracle):
 
 @dataclass(frozen=True)
 class Answer:
-    """m ± standard error from independent randomisations; what the branch is, and how good its nodes are.
+    """m ± standard error from independent randomisations; what the branch is, and how good its
+    nodes are.
 
     Parameters
     ----------
@@ -763,7 +782,8 @@ class Answer:
 
 
 def _broad(problem, shift):
-    """A Student component, broad in the common size of the relevant weights, narrow in their ratios."""
+    """A Student component, broad in the common size of the relevant weights, narrow in their
+    ratios."""
     sizes = np.array([n for n, _ in problem.blocks], float)
     relevant = np.array([g == 0 and (problem.parity or n == 1) for n, g in problem.blocks])
     extra = int(problem.network.bias)
@@ -774,7 +794,8 @@ def _broad(problem, shift):
 
 
 def _fits(y, weights, count, rng):
-    """Student components from a Gaussian mixture fitted to a resample (EM from points far from each other)."""
+    """Student components from a Gaussian mixture fitted to a resample (EM from points far from each
+    other)."""
     effective = 1 / (weights**2).sum()
     if effective < 4 * y.shape[1]:
         return []
@@ -800,7 +821,8 @@ def _fits(y, weights, count, rng):
 
 
 def _at_maximum(theory, state, y):
-    """Student component at the maximum near y of p times the contribution to m, with its inverse Hessian."""
+    """Student component at the maximum near y of p times the contribution to m, with its inverse
+    Hessian."""
     n, h = len(y), 1e-4
 
     def value_and_gradient(x):
@@ -861,7 +883,8 @@ def _adapted(theory, state, cloud, rng):
 
 
 def answer(theory, start="prior", size=11, rounds=3, seed=0):
-    """Solve a theory with adapted nodes; `size` is log2 of the nodes of the largest component of a randomisation."""
+    """Solve a theory with adapted nodes; `size` is log2 of the nodes of the largest component of a
+    randomisation."""
     problem, state, rng = theory.problem, theory.start(), np.random.default_rng(seed)
     fitted, seen = [], ()
     for step in range(rounds + 1):
@@ -909,7 +932,8 @@ def answer(theory, start="prior", size=11, rounds=3, seed=0):
 
 
 def exact_parity_overlap(w, relevant):
-    """J of relu for x uniform on {±1}^d and even k: -((-1)^(k/2)/π) ∫ Π_S sin(w_j t) Π_rest cos(w_j t) t^-2 dt."""
+    """J of relu for x uniform on {±1}^d and even k: -((-1)^(k/2)/π) ∫ Π_S sin(w_j t) Π_rest cos(w_j
+    t) t^-2 dt."""
     w, relevant = np.asarray(w, float), list(relevant)
     rest = np.delete(w, relevant)
 
@@ -922,7 +946,8 @@ def exact_parity_overlap(w, relevant):
 
 
 def sampled_kernel(activation, x, variance, bias_variance=0.0, log2=14, seed=0):
-    """E_w[φ(w·x + b) φ(w·x' + b)] for rows of x, w ~ Normal(0, variance), and its standard error, by Sobol points."""
+    """E_w[φ(w·x + b) φ(w·x' + b)] for rows of x, w ~ Normal(0, variance), and its standard error,
+    by Sobol points."""
     estimates = []
     for randomisation in range(RANDOMISATIONS):
         rng = np.random.default_rng([seed, randomisation])

@@ -1,4 +1,5 @@
-"""Results with known answers for the tests of the diagnostics: exact posterior draws, and ways to spoil them."""
+"""Results with known answers for the tests of the diagnostics: exact posterior draws, and ways to
+spoil them."""
 
 import jax
 import numpy as np
@@ -106,7 +107,8 @@ def second_run(data, seed, start="aligned", scheme="nuts"):
 
 
 def hmc_on_a_funnel(centred, step=0.4, num_steps=16, warmup=200):
-    """sample_stats of HMC on Neal's funnel: v ~ N(0, 9), x_i ~ N(0, exp(v)), i = 1 … 9, or in v/3 and x exp(-v/2)."""
+    """sample_stats of HMC on Neal's funnel: v ~ N(0, 9), x_i ~ N(0, exp(v)), i = 1 … 9, or in v/3
+    and x exp(-v/2)."""
 
     def potential(z):
         v, square = z[:, 0], (z[:, 1:] ** 2).sum(axis=1)

@@ -1,4 +1,5 @@
-"""The tutorial's commands run as they stand in docs/tutorial.md, on a problem that takes seconds."""
+"""The tutorial's commands run as they stand in docs/tutorial.md, on a problem that takes
+seconds."""
 
 import importlib.util
 from pathlib import Path

@@ -18,7 +18,7 @@ from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import is_independent
 from analysis.schemes.compare import PLACE, Comparison, run_schemes, sentence
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
-from inference.fixed_points.evidence import choose_kappa
+from inference.fixed_points.regression.evidence import choose_kappa
 from models import Dataset, TwoLayerNetwork, checks
 
 
@@ -91,9 +91,8 @@ class Compare:
         chosen = choose_kappa(self.problem.on(data).network(1.0, "isotropic"), data)
         kappa = float(f"{chosen.kappa:.3g}")
         bound = " (at the end of the range searched: the data do not fix it)" if chosen.at_bound else ""
-        note(
-            f"κ = {kappa:g}, the noise of largest NNGP evidence: κ√P = {chosen.noise:.3g} for one target{bound}"
-        )
+        noise = f"κ√P = {chosen.target_noise:.3g} for one target{bound}"
+        note(f"κ = {kappa:g}, the noise of largest NNGP evidence: {noise}")
         return replace(self, kappas=(kappa,))
 
     def compare(self, data: Dataset) -> Comparison:

@@ -70,10 +70,7 @@ class Diagnose:
 
 
 def load_results(paths) -> dict[str, xr.DataTree]:
-    """The results in run files, by label; where labels repeat, after the name of their folder.
-
-    ``ValueError`` for no paths, for a file without results, for a result that is named twice.
-    """
+    """The results in run files, by label; where labels repeat, after the name of their folder."""
     if not paths:
         raise ValueError("runs: name at least one folder of mfzoo compare or mfzoo sample, or its run.nc.")
     found = []

@@ -19,8 +19,6 @@ from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, 
 def parse_numbers(text: str) -> tuple[float, ...]:
     """Numbers from ``a,b,c`` or from ``start:stop:count``, spaced evenly on a log scale.
 
-    Examples
-    --------
     >>> parse_numbers("0.05,0.1")
     (0.05, 0.1)
     >>> parse_numbers("1:100:3")
@@ -45,12 +43,8 @@ def parse_numbers(text: str) -> tuple[float, ...]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Seeds from ``a,b,c``, or from ``start:stop``, where stop is left out.
 
-    Examples
-    --------
     >>> parse_seeds("0:4")
     (0, 1, 2, 3)
-    >>> parse_seeds("7,3")
-    (7, 3)
     """
     try:
         seeds = tuple(range(*map(int, text.split(":", 1))) if ":" in text else map(int, text.split(",")))
@@ -64,8 +58,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def parse_priors(text: str) -> tuple[str, ...]:
     """Names of priors from ``A,B,…``; commas in brackets belong to a prior's parameters.
 
-    Examples
-    --------
     >>> parse_priors("ard,spike-and-slab(inclusion=0.2,ratio=0.05),my_prior.py:MyPrior")
     ('ard', 'spike-and-slab(inclusion=0.2,ratio=0.05)', 'my_prior.py:MyPrior')
     """
@@ -158,7 +150,7 @@ class DataOptions:
     ranks them."""
 
     def load(self, problem: Problem, seed: int) -> Dataset:
-        """The data, the same for the same seed; says in which units answers are, if not in their own."""
+        """The data, the same for a seed; says in which units answers are, if not their own."""
         if self.data is not None:
             data = Dataset.from_file(
                 self.data, target=self.target, test_fraction=self.test_fraction, seed=seed
@@ -210,7 +202,7 @@ class OutputOptions:
         return self.out or Path("runs") / f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
 
     def folder(self, command: str) -> Path:
-        """The folder to write to; ``ValueError`` where it holds a run that must not be overwritten."""
+        """The folder to write to; ``ValueError`` where it holds a run that must not be lost."""
         from inference.runs.run_folder import holds_run
 
         folder = self.path(command)

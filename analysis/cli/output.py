@@ -63,8 +63,6 @@ def print_json(answer) -> None:
 def jsonable(value):
     """`value` in JSON's own types; NaN and infinity become None.
 
-    Examples
-    --------
     >>> jsonable({"m": np.float64("nan"), "P": np.int64(3), "path": Path("a")})
     {'m': None, 'P': 3, 'path': 'a'}
     """
@@ -126,10 +124,7 @@ def read_command(folder: Path, command: str) -> list[str]:
 
 @contextmanager
 def progress_board(jobs: int):
-    """While the block runs, bars on standard error: one for all jobs, one for each that runs.
-
-    Gives a function from the name of a job to its callback ``(done, total, text)``.
-    """
+    """Bars on standard error: gives a function from a job's name to its callback."""
     from inference.runs.progress import rich_progress
 
     with rich_progress() as display:

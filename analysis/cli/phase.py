@@ -74,7 +74,7 @@ class Phase:
 
 
 def as_json(grid: xr.Dataset) -> dict:
-    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per own P, None for P = ∞."""
+    """``{"kappas", "num_data", "results"}``; a theory's tables have a row per own P, None for ∞."""
     results = {}
     for name in map(str, grid.theory.values):
         part = grid.sel(theory=name).transpose("num_data", "kappa", "fold")

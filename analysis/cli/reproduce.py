@@ -65,7 +65,7 @@ class _Experiment(Grid):
         self.finish(cells, folder)
 
     def theory_grid(self) -> dict:
-        """Where the theories are solved, if not at the networks' own noises and on curves over P."""
+        """Where the theories are solved, if not at the networks' own noises and over P."""
         return {}
 
 

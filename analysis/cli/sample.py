@@ -78,7 +78,7 @@ class Sample:
             self._begun()._run(self.output.out)
 
     def _begun(self) -> Self:
-        """The command of the run to resume; ``ValueError`` for an option that is given and differs."""
+        """The command of the run to resume; ``ValueError`` for an option that differs."""
         begun = tyro.cli(Sample, args=read_command(self.output.out, "sample"))
         output = replace(self.output, seed=begun.output.seed)
         begun = replace(begun, resume=True, checkpoint_every=self.checkpoint_every, output=output)

@@ -20,8 +20,8 @@ TheoryName = Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel", 
 class Solve:
     """Solve a fixed-point theory: order parameter, test MSE and every branch.
 
-    On sparse parity by default, averaged over the inputs (and, with --num-data, over data sets of that size); with
-    --data on the training points of a file.
+    On sparse parity by default, averaged over the inputs (and, with --num-data, over data sets of
+    that size); with --data on the training points of a file.
     """
 
     theory: TheoryName

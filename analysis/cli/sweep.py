@@ -148,7 +148,7 @@ def count(cells: pd.DataFrame) -> dict[str, int]:
 
 
 def json_rows(table: pd.DataFrame) -> list[dict]:
-    """Rows in which whole numbers are whole, ``converged`` is true or false, and no error is None."""
+    """Rows with whole numbers whole, ``converged`` true or false, and no error None."""
     rows = table.replace("", None).to_dict(orient="records")
     for row in rows:
         kinds = dict.fromkeys(("num_data", "num_seeds", "num_converged", "gradient_evaluations"), int)

@@ -1,4 +1,4 @@
-"""Are the predictive intervals honest? Coverage at the test points, LOO-PIT at the training points."""
+"""Are the predictive intervals honest? Coverage at test points, LOO-PIT at training points."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -25,23 +25,15 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calibration of one result's predictions.
+    """Calibration of one result's predictions, see :func:`calibrate`.
 
-    Attributes
-    ----------
-    coverage
-        A row per level: ``y``, the share of test targets inside the central predictive interval of
-        y = f(x) + κ√P ξ, noise of the model included; ``expected_low``, ``expected_high``, the 99 %
-        range of that share if the result were right, the levels together; ``f``, the share of test
-        targets inside the credible interval of f(x) alone, which is a coverage only where the
-        targets are free of noise (as a teacher's are).
-    pit, loo_pit
-        PIT of every test and every training target, see :func:`calibrate`; the second is None where
-        leave-one-out has no meaning (fixed points of population theories) or the draws are the same.
-    loo_pit_p_value
-        Of uniformity, for dependent values (POT-C).
-    target_noise
-        κ√P.
+    `coverage` has a row per level: ``y``, the share of test targets inside the central predictive
+    interval of y = f(x) + κ√P ξ, noise of the model included; ``expected_low``, ``expected_high``,
+    the 99 % range of that share if the result were right, the levels together; ``f``, the share
+    inside the credible interval of f(x) alone, a coverage only where the targets are free of noise
+    (as a teacher's are). `pit` and `loo_pit` are of every test and training target, the second None
+    where leave-one-out has no meaning or the draws are the same; `loo_pit_p_value` is of
+    uniformity, for dependent values (POT-C); `target_noise` is κ√P.
     """
 
     coverage: pd.DataFrame
@@ -66,8 +58,9 @@ def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
     the intervals cover is counted. For a right posterior the observed share is one more draw from
     that law.
 
-    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's), y's
-    intervals are wider than they need be once f has been learned; that is no error of the inference.
+    The noise κ√P is part of the model, a temperature. Where the targets have none (a teacher's),
+    y's intervals are wider than they need be once f has been learned; that is no error of the
+    inference.
 
     References
     ----------
@@ -93,7 +86,7 @@ def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
 def _coverage(f: np.ndarray, y: np.ndarray, target_noise: float, rng) -> pd.DataFrame:
     predictive = f + target_noise * rng.standard_normal(f.shape)
     truths = f[np.linspace(0, len(f) - 1, min(_PSEUDO_TRUTHS, len(f))).round().astype(int)]
-    # The range of several hundred pseudo-truths is widened to the wanted tails by their Normal shape.
+    # The range of several hundred pseudo-truths is widened to the wanted tails of a Normal law.
     reach = ndtri(1 - SIGNIFICANCE / len(LEVELS) / 2)
     rows = {}
     for level in LEVELS:
@@ -113,7 +106,7 @@ def _coverage(f: np.ndarray, y: np.ndarray, target_noise: float, rng) -> pd.Data
 
 
 def _loo_pit(tree: xr.DataTree, target_noise: float) -> np.ndarray | None:
-    """The noise is integrated exactly (ArviZ's takes draws of it); None for draws too few or too alike."""
+    """The noise is integrated exactly (ArviZ's draws it); None for draws too few or too alike."""
     log_likelihood = all_draws(tree["log_likelihood"].y)
     weights = np.full(log_likelihood.shape, 1 / len(log_likelihood))
     # Where f is the same in all draws (no neuron sees the point) there is nothing to reweight.
@@ -142,7 +135,7 @@ def _apply(network, params, x):
 
 
 def check_calibration(calibration: Calibration) -> list[Check]:
-    """The checks on a :class:`Calibration`: intervals too narrow fail, intervals too wide are noted."""
+    """The checks on a :class:`Calibration`: intervals too narrow fail, too wide are noted."""
     checks = [_check_coverage(calibration)]
     return checks if calibration.loo_pit is None else [*checks, _check_loo_pit(calibration)]
 

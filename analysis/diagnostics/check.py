@@ -11,24 +11,14 @@ POSTERIOR, ELPD, PREDICTIONS = "posterior", "elpd", "predictions"
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check.
+    """The outcome of one check, `name`.
 
-    Attributes
-    ----------
-    name
-        What was checked, such as ``"R-hat"``.
-    concern
-        What a failure casts doubt on: ``"posterior"`` (the draws are not the posterior), ``"elpd"``
-        (the leave-one-out estimate), or ``"predictions"`` (the predictive intervals).
-    status
-        ``"passed"``; ``"failed"``; ``"note"``, worth knowing and no reason for doubt; or
-        ``"unchecked"``, where what the check needs was not given: the message says what that is.
-    message
-        One sentence in plain words, with the remedy where one is needed.
-    value, limit
-        The figure that decided and what it was held against; None where there is none.
-    figure
-        Name of the figure that shows it: a function ``analysis.plots.plot_<figure>``.
+    A failure casts doubt on its `concern`: ``"posterior"`` (the draws are not the posterior),
+    ``"elpd"`` (the leave-one-out estimate), or ``"predictions"`` (the predictive intervals). The
+    `status` is ``"passed"``, ``"failed"``, ``"note"`` (worth knowing and no reason for doubt) or
+    ``"unchecked"``, where the `message` says what was not given; it is one sentence in plain words,
+    with the remedy where one is needed. `value` decided, held against `limit`; the function
+    ``analysis.plots.plot_<figure>`` shows it.
     """
 
     name: str

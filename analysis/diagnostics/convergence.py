@@ -25,30 +25,24 @@ _FEWEST_DRAWS = 4
 
 
 def convergence_table(tree: xr.DataTree, superchains: Sequence[int] | None = None) -> pd.DataFrame:
-    """Mean and Monte-Carlo error of every label-free function; R-hat and ESS where chains have them.
+    """Mean and Monte-Carlo error of every label-free function; R-hat and ESS of chains.
 
     For many short chains `superchains` are the numbers of the starting point of each chain. Chains
     from one starting point form a superchain; all are of one size, else a ``ValueError`` says so.
+    Columns: ``mean``, ``sd``, ``mcse``; for Markov chains, not for independent draws, ``r_hat``
+    (rank-normalised, split), ``ess_bulk``, ``ess_tail`` and, with `superchains`, ``nested_r_hat``
 
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``function``; columns ``mean``, ``sd``, ``mcse``; for Markov chains, not for
-        independent draws, ``r_hat`` (rank-normalised, split), ``ess_bulk``, ``ess_tail`` and, with
-        `superchains`, ``nested_r_hat``
+        nR-hat² = 1 + B/W,     B = Var_k(mean of superchain k),
+        W = mean_k( variance between its chains + mean variance within them )
 
-            nR-hat² = 1 + B/W,     B = Var_k(mean of superchain k),
-            W = mean_k( variance between its chains + mean variance within them )
-
-        which, unlike R-hat, can reach 1 with chains too short to be estimates of their own. They
-        are NaN for a function that no chain changes, and where there are fewer than two chains
-        (R-hat) or four draws a chain.
+    which, unlike R-hat, can reach 1 with chains too short to be estimates of their own. They are
+    NaN for a function that no chain changes, and where there are fewer than two chains (R-hat) or
+    four draws a chain. Computed by arviz-stats.
 
     References
     ----------
     Vehtari, Gelman, Simpson, Carpenter and Bürkner, *Rank-normalization, folding, and localization*
     (2021); Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari and Gelman, *Nested R-hat* (2024).
-    Computed by arviz-stats.
 
     Examples
     --------
@@ -89,7 +83,7 @@ def _superchain_ids(superchains: Sequence[int], num_chains: int) -> np.ndarray:
 
 
 def check_convergence(tree: xr.DataTree, table: pd.DataFrame) -> list[Check]:
-    """The checks on a :func:`convergence_table`: R-hat (nested where it is there), bulk and tail ESS.
+    """The checks on a :func:`convergence_table`: R-hat (nested where it is there) and ESS.
 
     There are none for independent draws. What chains cannot show is a failed check that says why.
     """

@@ -18,17 +18,10 @@ from analysis.diagnostics.importance import check_guide, guide_pareto_k, leave_o
 class Diagnosis:
     """What the draws of one result say about themselves.
 
-    Attributes
-    ----------
-    tables
-        ``functions``, see :func:`convergence_table`; for a run from both starts ``start``, see
-        :func:`start_dependence`.
-    checks
-        Every :class:`Check` on the draws being those of the posterior that needs no other run.
-    pareto_k
-        For guides, k̂ of the importance ratios posterior/guide; None for chains.
-    loo
-        PSIS-LOO (``arviz.ELPDDataLOO``) with pointwise values; None where it has no meaning.
+    `tables` are ``functions``, see :func:`convergence_table`, and, for a run from both starts,
+    ``start``, see :func:`start_dependence`; `checks` all that need no other run on the draws being
+    those of the posterior; `pareto_k` is k̂ of a guide's ratios posterior/guide, None for chains;
+    `loo` is PSIS-LOO (``arviz.ELPDDataLOO``), pointwise, None where it has no meaning.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -69,9 +62,8 @@ class Diagnosis:
 def diagnose(tree: xr.DataTree, superchains: Sequence[int] | None = None) -> Diagnosis:
     """Diagnose a result on functions that do not depend on the labels of the neurons.
 
-    `superchains` are the starting points of many short chains, see :func:`convergence_table`. R-hat
-    is left out for independent draws, which have none. PSIS-LOO of a guide takes its draws as
-    posterior draws. :func:`analysis.assess` adds what takes another run, and judges the predictions.
+    `superchains` are as in :func:`convergence_table`. PSIS-LOO of a guide takes its draws as
+    posterior draws. :func:`analysis.assess` adds what takes another run, and judges predictions.
 
     Examples
     --------

@@ -27,15 +27,10 @@ def mean_differences(
 ) -> pd.DataFrame:
     """Difference of the posterior means of every function (chain, draw) that two results share.
 
-    The functions are those of :func:`functions_of`; `independent` says whether the draws of each
-    result are independent rather than those of Markov chains.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``function``; ``first``, ``second``: the means; ``difference`` first - second; ``se``,
-        the root of the sum of the two squared Monte-Carlo errors; ``z`` = difference/se; ``effect``,
-        the difference over the mean of the two posterior standard deviations.
+    `independent` says of each result whether its draws are independent rather than Markov chains'.
+    By ``function``: ``first``, ``second``, the means; ``difference`` first - second; ``se``, the
+    root of the sum of the two squared Monte-Carlo errors; ``z`` = difference/se; ``effect``, the
+    difference over the mean of the two posterior standard deviations.
     """
     shared = [name for name in first if name in second]
     first, second = (run[shared].astype(float) for run in (first, second))
@@ -89,8 +84,7 @@ def check_start(table: pd.DataFrame, starts: tuple[str, str]) -> Check:
 def step_bias(tree: xr.DataTree, half: xr.DataTree | StepSizeCheck) -> pd.DataFrame:
     """Bias of the step size ε of `tree`, see :func:`inference.runs.step_halving.extrapolate`.
 
-    `half` is a run at ε/2, or the :class:`StepSizeCheck` of a kernel, which has made both runs. A
-    row per function: train and test MSE, order parameter, mean second moment.
+    `half` is a run at ε/2, or the :class:`StepSizeCheck` of a kernel, which has made both runs.
     """
     if isinstance(half, StepSizeCheck):
         return half.table

@@ -22,46 +22,30 @@ _SPLITS = 20
 def distances(trees: Mapping[str, xr.DataTree], reference: str | None = None) -> xr.Dataset:
     """Distances of results of one problem from a reference, on f at the test points and on m.
 
-    Parameters
-    ----------
-    trees
-        Results in the schema by label, of any networks with the same test data.
-    reference
-        Label of the reference; by default the first result of NUTS that has converged, a
-        ``ValueError`` where none has. So is an unknown label, and a result with other test data.
+    The `reference` is a label, by default the first result of NUTS that has converged. No such
+    result, an unknown label and results with other test data are a ``ValueError``. For every
+    distance (scheme) there is a ``<name>_floor``, what two sets of independent draws from one law,
+    as large as these, give: below it no difference can be seen.
 
-    Returns
-    -------
-    xarray.Dataset
-        Dimension ``scheme`` (all labels, the reference too) and ``input``. For every distance
-        ``name`` there is a ``name_floor``, what two sets of independent draws from one law, as large
-        as these, give: below it no difference can be seen.
+    - ``wasserstein``: mean over test points of the one-dimensional Wasserstein-1 distance
+      ∫|F - F_ref| df of f(x), in units of y.
+    - ``mmd2``: unbiased estimate of MMD² = E k(f,f') + E k(g,g') - 2 E k(f,g) between the vectors
+      of f at all test points, k(f,g) = exp(-|f-g|²/(2h²)), h the median distance between draws of
+      the reference. Zero on average for equal laws, it may be negative; its floor is a standard
+      deviation.
+    - ``total_variation``: ½ Σ_b |p_b - p_b^ref| of f(x) sorted into ten bins between the deciles of
+      the reference at each test point, averaged over the test points: between 0 and 0.9.
+    - ``mean_rms``: root mean square over test points of the difference of the means E f(x).
+    - ``spread``: median over test points of sd f(x)/sd_ref f(x): below 1 for over-confidence.
+    - ``order_parameter_difference``, ``second_moment_difference`` (input), each with ``_se``: of
+      posterior means, see :func:`mean_differences`.
+    - ``effective_draws``: that the first three were taken from: at most 500, evenly spaced, no more
+      than the effective sample size (the median over the test points), since repeated draws would
+      only look like more data.
 
-        ``wasserstein``
-            Mean over test points of the one-dimensional Wasserstein-1 distance ∫|F - F_ref| df of
-            f(x), in units of y.
-        ``mmd2``
-            Unbiased estimate of MMD² = E k(f,f') + E k(g,g') - 2 E k(f,g) between the vectors of f at
-            all test points, k(f,g) = exp(-|f-g|²/(2h²)), h the median distance between draws of the
-            reference. It is zero on average for equal laws, and may be negative; its floor is a
-            standard deviation.
-        ``total_variation``
-            Total variation ½ Σ_b |p_b - p_b^ref| of f(x) sorted into ten bins between the deciles of
-            the reference at each test point, averaged over the test points: between 0 and 0.9.
-        ``mean_rms``
-            Root mean square over test points of the difference of the predictive means E f(x).
-        ``spread``
-            Median over test points of sd f(x)/sd_ref f(x): below 1 where a scheme is over-confident.
-        ``order_parameter_difference``, ``second_moment_difference`` (input), each with ``_se``
-            Difference of posterior means, see :func:`mean_differences`.
-        ``effective_draws``
-            Draws that the first three were taken from: at most 500, evenly spaced, no more than the
-            effective sample size (the median over the test points), since repeated draws would only
-            look like more data.
-
-        Floors are means (that of MMD² the standard deviation) over 20 random splits of the pooled
-        draws into two sets of the original sizes; where the two laws differ, the pooled law is wider
-        and the floor somewhat too high.
+    Floors are means (that of MMD² the standard deviation) over 20 random splits of the pooled draws
+    into two sets of the original sizes; where the two laws differ, the pooled law is wider and the
+    floor somewhat too high.
 
     References
     ----------
@@ -105,7 +89,7 @@ def mmd2(f: np.ndarray, g: np.ndarray, bandwidth: float) -> float:
 
 
 def total_variation(f: np.ndarray, g: np.ndarray) -> float:
-    """Mean over columns of ½ Σ_b |p_b - q_b| with ten bins between the deciles of `g`, (draw, point)."""
+    """Mean over columns of ½ Σ_b |p_b - q_b|, ten bins between the deciles of `g` (draw, point)."""
     edges = np.quantile(g, np.arange(1, _BINS) / _BINS, axis=0)
     below = (np.mean(values <= edges[:, None], axis=1) for values in (f, g))
     p, q = (np.diff(share, axis=0, prepend=0.0, append=1.0) for share in below)

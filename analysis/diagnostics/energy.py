@@ -19,8 +19,8 @@ def check_energy(tree: xr.DataTree) -> list[Check]:
     """The checks on the trajectories of an HMC or NUTS result; none for other results.
 
     E-BFMI = E[(E_t - E_{t-1})²]/Var[E] compares the energies that one momentum draw reaches with
-    those of the posterior; it is small where heavy tails or a funnel hold more energy than a draw of
-    the momentum can give. A divergent trajectory has met curvature that its step size does not
+    those of the posterior; it is small where heavy tails or a funnel hold more energy than a draw
+    of the momentum can give. A divergent trajectory has met curvature that its step size does not
     resolve, the neck of a funnel: the draws leave that region out, whatever R-hat says.
 
     References

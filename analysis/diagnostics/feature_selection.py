@@ -32,15 +32,11 @@ def rank_inputs(tree: xr.DataTree, num_selected: int | None = None) -> pd.DataFr
     """Ranking and inclusion probability of the inputs under one result, by their second moments.
 
     A draw selects its k = `num_selected` highest inputs, by default as many as there are relevant
-    ones; ``ValueError`` where their number is unknown, and for k outside 1 … d.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``input``; ``score``, the posterior mean of the weights' second moment; ``rank``, 1 for
-        the highest; ``inclusion``, the share of draws in which the input is among the k highest,
-        which sums to k; ``relevant``, where that is known; and, for a prior with indicators (a spike
-        and slab), ``posterior_inclusion``, see :func:`analysis.inclusion_probabilities`.
+    ones; ``ValueError`` where their number is unknown, and for k outside 1 … d. By ``input``:
+    ``score``, the posterior mean of the weights' second moment; ``rank``, 1 for the highest;
+    ``inclusion``, the share of draws that select it, which sums to k; ``relevant``, where that is
+    known; and, for a prior with indicators, ``posterior_inclusion``, see
+    :func:`analysis.inclusion_probabilities`.
 
     Examples
     --------
@@ -68,17 +64,12 @@ def rank_inputs(tree: xr.DataTree, num_selected: int | None = None) -> pd.DataFr
 
 
 def selection_scores(table: pd.DataFrame) -> dict[str, float]:
-    """How well a ranking of :func:`rank_inputs` finds the relevant inputs.
+    """How well a ranking of :func:`rank_inputs` finds the relevant inputs S.
 
-    ``ValueError`` where they are unknown, or all inputs are relevant.
-
-    Returns
-    -------
-    dict
-        ``auc``, the chance that a relevant input scores higher than an irrelevant one (ties count
-        half), that is the Mann-Whitney statistic over |S|(d - |S|); ``precision_at_k``, the share of
-        relevant inputs among the k = |S| highest; ``inclusion_relevant`` and
-        ``inclusion_irrelevant``, the mean inclusion probability on and off S.
+    ``auc`` is the chance that a relevant input scores higher than an irrelevant one (ties count
+    half), the Mann-Whitney statistic over |S|(d - |S|); ``precision_at_k`` the share of relevant
+    inputs among the k = |S| highest; ``inclusion_relevant`` and ``inclusion_irrelevant`` are the
+    mean inclusion probability on and off S. ``ValueError`` where S is unknown, or all inputs.
 
     Examples
     --------
@@ -108,12 +99,8 @@ def feature_selection(runs: Mapping[str, xr.DataTree | Sequence[xr.DataTree]]) -
     """AUC, precision at k and inclusion probabilities by scheme, with error bars over seeds.
 
     `runs` are, by scheme (any label), one result or one for each seed of the data and the scheme.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``scheme``; the means over seeds of the figures of :func:`selection_scores`,
-        ``<figure>_se`` = sd over seeds/√seeds (NaN for one seed), and ``num_seeds``.
+    The table holds the means over seeds of the figures of :func:`selection_scores`, ``<figure>_se``
+    = sd over seeds/√seeds (NaN for one seed), and ``num_seeds``.
     """
     rows = {}
     for label, trees in runs.items():

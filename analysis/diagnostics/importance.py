@@ -14,15 +14,12 @@ from analysis.diagnostics.functions import stats_of
 
 # Vehtari et al. (2024).
 PARETO_K_LIMIT = 0.7
-# What arviz-stats raises where draws are too few, or their ratios too much the same, to have a tail.
+# What arviz-stats raises where draws are too few, or their ratios too alike, to have a tail.
 NoTailError = (ValueError, IndexError)
 
 
 def guide_pareto_k(tree: xr.DataTree) -> float | None:
-    """k̂ of a guide, the fitted shape of the tail of p(y, θ)/q(θ) over draws θ from the guide q.
-
-    None for draws that are not a guide's, and where no Pareto law fits.
-    """
+    """k̂ of a guide, the tail's shape of p(y, θ)/q(θ), θ ~ q; None where no Pareto law fits."""
     stats = stats_of(tree)
     if "log_q" not in stats:
         return None
@@ -36,10 +33,7 @@ def guide_pareto_k(tree: xr.DataTree) -> float | None:
 
 
 def leave_one_out(tree: xr.DataTree):
-    """PSIS-LOO with pointwise values.
-
-    None for a result that has not seen the data, and for draws too few or too alike to have a tail.
-    """
+    """PSIS-LOO, pointwise; None for what has not seen the data, or draws too few or too alike."""
     if not has_seen_data(tree):
         return None
     with warnings.catch_warnings():
@@ -52,7 +46,7 @@ def leave_one_out(tree: xr.DataTree):
 
 
 def has_seen_data(tree: xr.DataTree) -> bool:
-    """Whether leaving a training point out has a meaning: it has none for theories of the population."""
+    """Whether leaving a training point out has a meaning: it has none for infinite data."""
     return "log_likelihood" in tree.children and not tree.attrs.get("population", 0)
 
 
@@ -62,8 +56,8 @@ def check_guide(tree: xr.DataTree, pareto_k: float | None) -> list[Check]:
     Below k̂ = 0.7 reweighting the draws gives posterior means; above, the guide misses parts of the
     posterior, or is too narrow: Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating
     variational inference* (2018). High values are expected of a mean-field guide on a multimodal
-    posterior. The figure of the restarts is the ELBO: where the runner-up is within its error of the
-    best and others are far below, the bound has several optima and each is an answer.
+    posterior. The figure of the restarts is the ELBO: where the runner-up is within its error of
+    the best and others are far below, the bound has several optima and each is an answer.
     """
     checks = []
     if "log_q" in stats_of(tree):
@@ -97,10 +91,7 @@ def _check_restarts(restarts: xr.Dataset) -> Check:
 
 
 def check_loo(loo) -> Check:
-    """The check on PSIS-LOO: k̂ of every data point (Vehtari, Simpson, Gelman, Yao and Gabry 2024).
-
-    `loo` is the answer of :func:`leave_one_out`, for a result that has seen the data.
-    """
+    """The check on :func:`leave_one_out`: k̂ of every point (Vehtari, Simpson and others 2024)."""
     if loo is None:
         message = "leave-one-out cannot be judged: the draws are too few, or the same; run longer"
         return Check("LOO k̂", ELPD, "failed", message)

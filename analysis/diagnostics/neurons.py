@@ -1,4 +1,4 @@
-"""Neurons that mean the same in every draw: sorted, or matched to common prototypes by assignment."""
+"""Neurons that mean the same in every draw: sorted, or assigned to common prototypes."""
 
 import arviz_stats
 import numpy as np
@@ -11,8 +11,7 @@ from analysis.diagnostics.functions import all_draws, log_density_of
 from analysis.diagnostics.provenance import network_of
 from analysis.results.order_parameters import group, is_independent
 
-# Activations with φ(-u) = -φ(u): flipping w, b and a of a neuron together leaves f and the posterior
-# as they are.
+# Activations with φ(-u) = -φ(u): flipping w, b and a of a neuron together leaves f as it is.
 _ODD_ACTIVATIONS = ("tanh", "erf", "identity")
 _ITERATIONS = 10
 _SWITCHING = 0.01
@@ -29,23 +28,19 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
         Σ_draws Σ_k | s_k v_π(k) - μ_k |²,   v_i = (w_i, a_i, b_i), each part over its root mean square
 
     in turns: given the prototypes the best labels of a draw are an assignment problem, solved
-    exactly; given the labels the best prototypes are means. The start is the draw of the highest log
-    density: all its neurons, or its `num_neurons` strongest by |a_i||w_i|. At most `max_draws` draws
-    are used, evenly spaced through every chain.
+    exactly; given the labels the best prototypes are means. The start is the draw of the highest
+    log density: all its neurons, or its `num_neurons` strongest by |a_i||w_i|. At most `max_draws`
+    draws are used, evenly spaced through every chain.
 
-    Returns
-    -------
-    xarray.Dataset
-        Dimensions chain, draw, neuron (in decreasing order of mean strength), input. Variables
-        ``w``, ``a`` (``b``) relabelled; ``strength`` |a_i||w_i|; ``label``, the number the neuron has
-        in the result; ``sign`` ±1; ``sorted_strength`` (neuron), the draws' strengths in decreasing
-        order, which needs no matching; where the relevant inputs are known ``share``, that of |w_i|²
-        on them. Attributes: ``switching``, the share of neurons whose label is not the commonest one
-        of its prototype; ``mismatch``, the mean squared distance from the prototype over that of the
-        neurons from one common mean: near 0 for neurons that keep their identity through all chains,
-        near 1 for neurons without any (draws of the prior). Matching makes the draws look alike, and
-        noise the more alike the more neurons there are: read ``mismatch`` before the spread of a
-        matched neuron.
+    The answer has the dimensions chain, draw, neuron (in decreasing order of mean strength), input.
+    Variables: ``w``, ``a`` (``b``) relabelled; ``strength`` |a_i||w_i|; ``label``, the number the
+    neuron has in the result; ``sign`` ±1; ``sorted_strength``, the draws' strengths in decreasing
+    order, which needs no matching; where the relevant inputs are known ``share``, that of |w_i|² on
+    them. Attributes: ``switching``, the share of neurons whose label is not the commonest one of
+    its prototype; ``mismatch``, the mean squared distance from the prototype over that of the
+    neurons from one common mean: near 0 for neurons that keep their identity through all chains,
+    near 1 for neurons without any (draws of the prior). Matching makes the draws look alike, and
+    noise the more alike the more neurons there are: read ``mismatch`` before the spread.
 
     References
     ----------
@@ -68,7 +63,6 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
     labels, signs, prototypes = _match(v, v[first][keep], flips)
     order = np.argsort(np.take_along_axis(strength, labels, axis=1).mean(axis=0))[::-1]
     labels, signs, prototypes = labels[:, order], signs[:, order], prototypes[order]
-
     matched = _labelled(v, labels, signs)
     within, spread = np.mean((matched - prototypes) ** 2), np.mean((matched - matched.mean((0, 1))) ** 2)
     values = {n: _labelled(np.atleast_3d(part), labels, signs) for n, part in parts.items()}
@@ -92,7 +86,7 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
 
 
 def _match(v: np.ndarray, prototypes: np.ndarray, flips: bool):
-    """Labels (draw, prototype), signs and prototypes at a stationary point of the sum of squares."""
+    """Labels (draw, prototype), signs and prototypes where the sum of squares is stationary."""
     before = None
     for _ in range(_ITERATIONS):
         labels, signs = map(np.stack, zip(*(_assign(one, prototypes, flips) for one in v), strict=True))
@@ -127,7 +121,7 @@ def _first_draw(tree: xr.DataTree, posterior: xr.Dataset) -> int:
 
 
 def check_labels(tree: xr.DataTree, matched: xr.Dataset) -> Check:
-    """Whether single weights mean anything; a note where not, since no figure here is built on them."""
+    """Whether single weights mean anything; a note where not, since no figure here needs it."""
     switching, effect = matched.attrs["switching"], ""
     status, message = "passed", "neurons keep their labels in all chains"
     if switching > _SWITCHING:

@@ -57,7 +57,8 @@ def distances_by_problem(trees: Mapping[str, xr.DataTree]) -> list[xr.Dataset]:
 
 
 def selection_by_scheme(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
-    """:func:`feature_selection` by scheme, prior and κ: runs that differ in their data are its seeds.
+    """:func:`feature_selection` by scheme, prior and κ: runs that differ in their data are its
+    seeds.
 
     Results whose relevant inputs are unknown, or are all there are, are left out.
     """

@@ -1,4 +1,4 @@
-"""Probes: shuffled copies of the inputs, irrelevant by construction, as ground truth on real data."""
+"""Probes: shuffled copies of the inputs, irrelevant by construction, as truth on real data."""
 
 from dataclasses import replace
 
@@ -15,21 +15,16 @@ NAME = "shuffled {}"
 
 
 def add_probes(data: Dataset, key: jax.Array) -> Dataset:
-    """`data` with a shuffled copy of every input appended: input d + j is input j with its rows permuted.
+    """`data` with a copy of every input appended: input d + j is input j with its rows permuted.
 
     The rows of all copies are permuted together, among the training rows and among the test rows.
     The probes then have, on the training rows exactly, the joint distribution of the inputs (their
     moments, and the correlations between them), and they know nothing of y or of the inputs:
-    whatever a ranking makes of them is chance. Source: Stoppiglia, Dreyfus, Dubois and Oussar,
-    *Ranking a random feature for variable and feature selection* (2003); Kursa and Rudnicki,
-    *Feature selection with the Boruta package* (2010).
-
-    Returns
-    -------
-    Dataset
-        With 2d inputs, the probes last. ``relevant`` is that of `data`: where it was unknown it
-        still is, since of the real inputs some may be irrelevant too. Samplers are so not told which
-        inputs are the probes.
+    whatever a ranking makes of them is chance. ``relevant`` stays as it is, where it was unknown
+    too, since of the real inputs some may be irrelevant: samplers are not told which are probes.
+    Source: Stoppiglia, Dreyfus, Dubois and Oussar, *Ranking a random feature for variable and
+    feature selection* (2003); Kursa and Rudnicki, *Feature selection with the Boruta package*
+    (2010).
 
     Examples
     --------
@@ -58,19 +53,14 @@ def _with_shuffled(x: np.ndarray, key: jax.Array) -> np.ndarray:
 def probe_scores(relevance: np.ndarray, inclusion: np.ndarray | None = None) -> dict[str, float]:
     """How well a ranking keeps the probes out.
 
-    `relevance` is a score of every input of a dataset of :func:`add_probes`, at least 0, shape (2d,),
-    the probes last (any other shape is a ``ValueError``); `inclusion`, of the same shape, are the
-    posterior inclusion probabilities under a prior that has them.
-
-    Returns
-    -------
-    dict
-        ``false_selection``, the share of probes among the d highest ranked (1/2 for a ranking by
-        chance; ties are broken at random, on average); ``auc``, the chance that a real input ranks
-        above a probe (1/2 likewise; 1 is not to be had where some real inputs are irrelevant);
-        ``above_mean``, the share of the probes whose relevance exceeds the mean relevance of all
-        inputs; ``above_probes``, the share of the real inputs that rank above every probe; and with
-        inclusion probabilities ``included``, the share of probes with one above 1/2.
+    `relevance` is a score of every input of a dataset of :func:`add_probes`, at least 0, shape
+    (2d,), the probes last (any other shape is a ``ValueError``); `inclusion`, of the same shape,
+    are the posterior inclusion probabilities under a prior that has them. ``false_selection`` is
+    the share of probes among the d highest ranked (1/2 by chance; ties are broken at random, on
+    average); ``auc``, the chance that a real input ranks above a probe (1/2 likewise; 1 is not to
+    be had where some real inputs are irrelevant); ``above_mean``, the share of the probes above the
+    mean relevance of all inputs; ``above_probes``, the share of the real inputs that rank above
+    every probe; with inclusion probabilities ``included``, the share of probes with one above 1/2.
 
     Examples
     --------
@@ -97,9 +87,9 @@ def probe_scores(relevance: np.ndarray, inclusion: np.ndarray | None = None) -> 
 
 
 def rank_probes(tree: xr.DataTree) -> dict[str, float]:
-    """:func:`probe_scores` of a result on data with probes, by Σ_i a_i² w_ij²/Σ_i a_i², averaged over draws.
+    """:func:`probe_scores` by the mean over draws of Σ_i a_i² w_ij²/Σ_i a_i².
 
-    Neurons count by their readouts: idle ones have the prior's weights and would only blur the ranking.
+    Neurons count by their readouts: idle ones have the prior's weights and would blur the ranking.
     """
     relevance = input_scores(tree, "weighted").mean(("chain", "draw")).to_numpy()
     inclusion = inclusion_probabilities(tree)["probability"].to_numpy() if has_inclusion(tree) else None

@@ -28,7 +28,7 @@ def name_of(tree: xr.DataTree) -> str:
 
 
 def bias_order(tree: xr.DataTree) -> int | None:
-    """p where the kernel's step size ε biases means by O(εᵖ); None for NUTS, MALA, independent draws."""
+    """p where the step size ε biases means by O(εᵖ); None for NUTS, MALA, independent draws."""
     kernel = getattr(inference, settings_of(tree).get("kernel", ""), None)
     return getattr(kernel, "bias_order", None)
 

@@ -1,4 +1,4 @@
-"""Simulation-based calibration: does a scheme return the posterior, on data drawn from the model itself?"""
+"""Simulation-based calibration: does a scheme return the posterior, on data of the model itself?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,13 +28,8 @@ _BAND_SIMULATIONS = 1000
 class SimulationBasedCalibration:
     """Ranks of the truth among posterior draws, over data sets simulated from the model.
 
-    Attributes
-    ----------
-    ranks
-        Variable per quantity, dimension ``simulation``: how many of the L = `num_draws` draws lie
-        below the true value, 0 … L.
-    settings
-        What was run, JSON-able.
+    `ranks` (simulation) say, by quantity, how many of the L = `num_draws` draws lie below the true
+    value, 0 … L; `settings`, JSON-able, what was run.
     """
 
     ranks: xr.Dataset
@@ -48,18 +43,17 @@ class SimulationBasedCalibration:
 
     @property
     def fractional_ranks(self) -> xr.Dataset:
-        """(rank + u)/(L + 1), u uniform on (0, 1): uniform on (0, 1) exactly, for a right scheme."""
+        """(rank + u)/(L + 1), u uniform on (0, 1): uniform on (0, 1), for a right scheme."""
         rng = np.random.default_rng(0)
         return self.ranks.map(lambda rank: (rank + rng.uniform(size=rank.shape)) / (self.num_draws + 1))
 
     def table(self) -> pd.DataFrame:
         """Tests of uniformity, a row per quantity.
 
-        Columns: ``chi2`` of the counts in 16 bins and its ``p_value``; ``outside``, whether the
-        ranks' empirical distribution leaves its simultaneous 99 % band (Säilynoja and others 2022);
+        ``chi2`` of the counts in 16 bins and its ``p_value``; ``outside``, whether the ranks'
+        empirical distribution leaves its simultaneous 99 % band (Säilynoja and others 2022);
         ``mean`` of the fractional ranks, below 1/2 where the draws are too high; ``spread``, their
-        standard deviation times √12, above 1 where the draws are over-confident, below 1 where they
-        are too broad.
+        standard deviation times √12, above 1 for over-confident draws, below 1 for too broad ones.
         """
         rows = {}
         for name, rank in self.fractional_ranks.data_vars.items():
@@ -82,7 +76,7 @@ class SimulationBasedCalibration:
 
     @property
     def passed(self) -> bool:
-        """Whether every quantity's ranks are uniform: χ² at the 1 % level over all of them together."""
+        """Whether every quantity's ranks are uniform: χ² at the 1 % level over all together."""
         p_values = self.p_values
         return min(p_values.values()) > SIGNIFICANCE / len(p_values)
 
@@ -125,9 +119,10 @@ def simulation_based_calibration(
 
     θ* ~ prior, y ~ p(y | θ*), θ_1 … θ_L ~ scheme(y): if the scheme draws from the posterior, then
     for every function g(θ, y) the rank of g(θ*, y) among g(θ_l, y) is uniform on 0 … L (Talts et
-    al. 2018). The functions are identified ones, since single weights are exchangeable: f at two new
-    points, the train MSE (which sees the data, and so errors that leave the prior's averages alone),
-    the mean second moment of the weights, and log ρ of the first two inputs where the prior has it.
+    al. 2018). The functions are identified ones, since single weights are exchangeable: f at two
+    new points, the train MSE (which sees the data, and so errors that leave the prior's averages
+    alone), the mean second moment of the weights, and log ρ of the first two inputs where the prior
+    has it.
 
     All data sets are run at the same time, so that `network` has to be small; every chain starts
     from a draw of the prior of its own, not from θ*.
@@ -136,15 +131,13 @@ def simulation_based_calibration(
     ----------
     scheme
         A kernel or a callable from a model to one, as for :func:`inference.sample`; or a guide, as
-        for :func:`inference.fit` (one restart a data set). Anything else is a ``ValueError``, as are
-        numbers out of range.
+        for :func:`inference.fit` (one restart a data set).
     num_simulations, num_data
         Data sets, at least 20, and their standard normal training inputs, the same for all.
     num_draws
         L; with L + 1 a multiple of 16, the number of bins, the χ² test loses nothing.
     num_warmup, thinning
-        For kernels: steps before the first and between draws. Draws that are not independent look
-        over-confident.
+        For kernels. Draws that are not independent look over-confident.
     num_steps
         For guides: steps of Adam with a cosine schedule.
 

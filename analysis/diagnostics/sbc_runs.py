@@ -20,7 +20,7 @@ _LEARNING_RATE = 0.02
 
 
 def simulate(network, keys, x) -> tuple[dict, jax.Array]:
-    """Parameters from the prior, leading dimension the keys, and targets (simulation, data) given them."""
+    """Parameters from the prior, leading dimension the keys, and targets (simulation, data)."""
 
     def one(key):
         sites = trace(seed(network, key)).get_trace(x)
@@ -32,8 +32,7 @@ def simulate(network, keys, x) -> tuple[dict, jax.Array]:
 
 @partial(jax.jit, static_argnums=0)
 def quantities(network, params, x, x_new, y) -> dict[str, jax.Array]:
-    """Label-free functions (simulation, draw) of networks (simulation, draw, ...) and their targets."""
-
+    """Label-free functions (simulation, draw) of networks (simulation, draw, ...) and targets."""
     f_new, f = network.apply(params, x_new), network.apply(params, x)
     out = {f"f[{p}]": f_new[..., p] for p in range(len(x_new))}
     out["second_moment"] = jnp.mean(params["w"] ** 2, axis=(-2, -1))
@@ -88,7 +87,7 @@ def _alone(sample):
 
 
 def fit_all(network, guide, key, x, y, num_draws, num_steps) -> dict[str, jax.Array]:
-    """Independent draws (simulation, draw, ...) from a guide fitted to each row of `y`, one restart each."""
+    """Independent draws (simulation, draw, ...) from a guide fitted to each row of `y`."""
     guide, schedule = guide.bind(network), optax.cosine_decay_schedule(_LEARNING_RATE, num_steps)
     svi = SVI(guide.model, guide, optax.adam(schedule), guide.elbo(1))
 

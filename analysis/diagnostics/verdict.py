@@ -23,8 +23,7 @@ from inference.runs.step_halving import StepSizeCheck
 # reference's posterior standard deviation (Wasserstein-1: a shift of the mean by as much, or a
 # spread that is 30 % too small).
 DISTANCE_LIMIT = 0.25
-# Neurons beyond the strongest of these, and more draws, cost minutes at widths in the hundreds and
-# show little.
+# More neurons than the strongest, and more draws, cost minutes at large widths and show little.
 _MATCHED_NEURONS, _MATCHED_DRAWS = 64, 200
 _CONCERNS = {
     POSTERIOR: ("The draws can be taken for the posterior", "Do not take the draws for the posterior"),
@@ -37,18 +36,10 @@ _CONCERNS = {
 class Verdict:
     """What all checks on one result say.
 
-    Attributes
-    ----------
-    checks
-        Every :class:`Check`, in the order in which they are best read; those of the diagnosis are
-        among them.
-    tables
-        What the checks rest on and their figures show, by name: ``functions`` (convergence),
-        ``start``, ``step_size``, ``distances``; those that were asked for and apply.
-    calibration, diagnosis
-        Of :func:`calibrate` and :func:`diagnose`.
-    neurons
-        The 64 strongest neurons, matched in 200 draws, see :func:`match_neurons`.
+    `checks` are in the order in which they are best read, those of the diagnosis among them;
+    `tables`, by name, what they rest on and their figures show: ``functions`` (convergence),
+    ``start``, ``step_size``, ``distances``, those that were asked for and apply; `neurons` the 64
+    strongest neurons, matched in 200 draws, see :func:`match_neurons`.
     """
 
     label: str
@@ -118,7 +109,7 @@ def assess(
     superchains: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Verdict:
-    """Check a result in every way that applies to its scheme, and say in plain words whether to trust it.
+    """Check a result in every way that applies, and say in plain words whether to trust it.
 
     The checks are those of :func:`diagnose`, which need the result alone and decide whether it has
     converged, and with them those that take another run, and those of LOO and of the predictions. A
@@ -137,8 +128,7 @@ def assess(
         A run of the same scheme from another start (``start="aligned"`` where `tree` has
         ``start="prior"``). A run with ``start="both"`` needs none: its own chains are compared.
     half_step
-        A run of the same kernel at half the step size, or the result of
-        ``kernel.check_step_size(...)``.
+        A run at half the step size, or the result of ``kernel.check_step_size(...)``.
     reference
         A result to agree with, such as a converged run of NUTS.
     superchains

@@ -1,4 +1,4 @@
-"""Figures of comparisons, diagnostics, phase diagrams. Every function returns a matplotlib figure, writes nothing."""
+"""Figures: every function here returns a matplotlib figure and writes nothing."""
 # ruff: noqa: F401  (what is imported here is what the folder offers)
 
 from analysis.plots.calibration import plot_calibration

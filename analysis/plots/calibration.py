@@ -10,7 +10,7 @@ from analysis.plots.style import colour, legend, new_figure
 
 
 def plot_calibration(verdicts: list[Verdict]) -> Figure:
-    """Coverage of the predictive intervals of y at test points, and LOO-PIT at training points, by scheme.
+    """Coverage of the predictive intervals of y at test points, LOO-PIT at training points.
 
     Left: share of test targets inside the central intervals less the nominal share (dots); bars are
     the 99 % range in which it lies if the result is right. Below them the intervals are too narrow,

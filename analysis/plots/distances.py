@@ -16,7 +16,7 @@ _PANELS = {
 
 
 def plot_distances(table: xr.Dataset) -> Figure:
-    """Distances from the reference by scheme (:func:`analysis.diagnostics.distances`), and their floors.
+    """Distances from the reference by scheme, see :func:`analysis.diagnostics.distances`.
 
     Open triangles mark the floor: a distance at its floor is none that can be seen. Bars at the
     difference of m are two standard errors.

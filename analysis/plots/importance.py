@@ -35,7 +35,7 @@ def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
 
 
 def plot_restarts(tree: xr.DataTree, label: str = "") -> Figure:
-    """Evidence lower bound of every restart of a guide over the steps; the one that was kept drawn heavily."""
+    """Evidence lower bound of every restart of a guide over the steps; the one kept is heavy."""
     if "restarts" not in tree.children:
         raise ValueError("tree holds no restarts; pass a result of fit(...).")
     restarts, best = tree["restarts"].to_dataset(), tree.attrs.get("best_restart", 0)

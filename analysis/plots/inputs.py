@@ -29,8 +29,7 @@ _MOST_NUMBERED = 20
 def plot_second_moments(comparison: Comparison) -> Figure:
     """Second moment E[w_ij²] over neurons of every input, by scheme; relevant inputs shaded.
 
-    A row per κ, a column per prior. Bars are two Monte-Carlo standard errors; schemes are set off
-    sideways.
+    A row per κ, a column per prior. Bars are two Monte-Carlo standard errors.
     """
     return _by_kappa_and_prior(
         comparison.results, _second_moments, 5.2, 2.6, "second moment E[w²]", yscale="log"
@@ -38,10 +37,10 @@ def plot_second_moments(comparison: Comparison) -> Figure:
 
 
 def plot_inclusion(comparison: Comparison) -> Figure:
-    """P(γ_j = 1 | data) of every input, by scheme, with two standard errors; relevant inputs shaded.
+    """P(γ_j = 1 | data) of every input, by scheme, with two standard errors.
 
-    A row per κ, a column per prior that has indicators, such as :class:`models.SpikeAndSlab`; results
-    under others are left out.
+    A row per κ, a column per prior that has indicators, such as :class:`models.SpikeAndSlab`;
+    results under others are left out. Relevant inputs are shaded.
     """
     results = [r for r in comparison.results if has_inclusion(r.tree)]
     return _by_kappa_and_prior(results, _inclusion, 7.0, 2.3, "P(included | data)", ylim=(-0.03, 1.03))
@@ -87,9 +86,9 @@ def _panel(axes, results, means_and_errors) -> None:
 
 
 def plot_feature_selection(rankings: Mapping[str, pd.DataFrame]) -> Figure:
-    """Inclusion probability of every input, a row per scheme; relevant inputs framed, ranks written in.
+    """Inclusion probability of every input, from tables of :func:`rank_inputs` by label.
 
-    `rankings` are tables of :func:`analysis.diagnostics.rank_inputs` by label.
+    Relevant inputs are framed, ranks written in.
     """
     tables = list(rankings.values())
     inclusion = np.array([table["inclusion"] for table in tables])

@@ -25,7 +25,7 @@ _LABEL = 0.14  # width of a label as a share of a column
 
 
 def plot_learning_curve(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Figure:
-    """m and the test MSE of a draw against P: a column per κ, a colour per prior, a line style per theory.
+    """m and the test MSE of a draw against P: a column per κ, a colour per prior.
 
     Networks are marks with the standard error over the seeds, hollow where a seed's chains did not
     converge. Theories of infinite data are levels, from the start that gives the larger m too where

@@ -9,10 +9,10 @@ from inference.fixed_points import NoiseCurve
 
 
 def plot_phase_diagram(grid: xr.Dataset) -> Figure:
-    """Order parameter over κ and P, a panel per theory; lines at the onset (m = 0.1, solid) and at folds (dashed).
+    """Order parameter over κ and P, a panel per theory, from :func:`analysis.phase_diagram`.
 
-    Theories of infinite data share a last panel, m against κ. `grid` is from
-    :func:`analysis.phase_diagram`.
+    Lines are at the onset (m = 0.1, solid) and at folds (dashed). Theories of infinite data share a
+    last panel, m against κ.
     """
     finite = grid.num_data.values[np.isfinite(grid.num_data.values)]
     maps, lines = [], []
@@ -58,10 +58,7 @@ def _lines(axes, part: xr.Dataset, name: str) -> None:
 
 
 def plot_noise_curves(curves: dict[str, NoiseCurve], kappas: tuple[float, float] | None = None) -> Figure:
-    """m against κ, from `kappas[0]` to `kappas[1]`, with every branch of some curves by label.
-
-    Stable solutions are solid, unstable ones dashed.
-    """
+    """m against κ, by label; stable branches are solid, unstable ones dashed."""
     figure, ((axes,),) = new_figure(1, 1, 6.0, 4.0)
     for label, curve in curves.items():
         shade = colour(curve.theory)

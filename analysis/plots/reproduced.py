@@ -16,7 +16,7 @@ _ONSET = "#FF4D4D"
 
 
 def plot_reproduced_phase_diagram(tree: xr.DataTree, quantity: str = "order_parameter") -> Figure:
-    """m over κ and P: networks (mean over the seeds) beside a theory, a row per prior, onset lines over both.
+    """m over κ and P: networks (mean over the seeds) beside a theory, a row per prior.
 
     The lines are the theory's onset (m = 0.1) from the prior's side (solid) and, where it has two
     solutions, from the aligned one's (dashed). Circles mark cells whose chains did not converge;

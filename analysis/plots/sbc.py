@@ -13,8 +13,8 @@ from analysis.plots.style import BLUE, RED, heading, new_figure, title
 def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
     """Histograms of the ranks, a row per scheme and a column per quantity.
 
-    The band holds 99 % of each bin's counts under uniform ranks. ∪: the draws are over-confident; ∩: too broad;
-    a slope: biased. The p-value is that of χ²; red where it fails.
+    The band holds 99 % of each bin's counts under uniform ranks. ∪: the draws are over-confident;
+    ∩: too broad; a slope: biased. The p-value is that of χ²; red where it fails.
     """
     names = list(dict.fromkeys(name for result in results.values() for name in result.ranks))
     size = (2.3 * len(names) + 0.6, 0.6 + 1.6 * len(results))

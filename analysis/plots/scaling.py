@@ -9,11 +9,7 @@ from analysis.theory.critical_noise import ScalingExponent
 
 
 def plot_critical_noise(scalings: dict[str, ScalingExponent], varied: str) -> Figure:
-    """Critical noise against what was varied, on logarithmic axes, with the fitted power laws.
-
-    `scalings` are, by theory, from :func:`analysis.scaling_exponent`; `varied` labels the horizontal
-    axis.
-    """
+    """Critical noise against `varied`, logarithmic, with the power laws of `scalings` by theory."""
     figure, ((axes,),) = new_figure(1, 1, 5.2, 3.8)
     for name, scaling in scalings.items():
         value, noise = np.array(scaling.values, dtype=float), np.array(scaling.critical_noises)

@@ -46,10 +46,7 @@ _OTHER_PRIORS = ("#882255", "h"), ("#117733", "p"), ("#999933", "*"), ("#44AA99"
 def new_figure(
     rows: int, columns: int, width: float, height: float, *, xlabel: str = "", ylabel: str = "", **subplots
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure without pyplot's global state (safe in threads and servers), and its axes as rows.
-
-    Labels that all panels share stand under the last row and before the first column.
-    """
+    """A figure without pyplot's global state (safe in threads), and its axes as rows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **subplots)
     for axes in grid.flat:
@@ -114,7 +111,7 @@ def priors_of(results) -> list[str]:
 
 
 def for_arviz(figure: Figure, data: xr.Dataset, axes: dict[str, Axes] | xr.Dataset, **aes):
-    """Panels of ours for a plot of ArviZ, which would draw by pyplot and so pick a backend for the process.
+    """Panels of ours for a plot of ArviZ, which would draw by pyplot and pick a global backend.
 
     `axes` are the panels of every variable of `data`, or those of all as one variable ``plot``.
     """

@@ -14,8 +14,7 @@ _MOST_TICKS = 8
 def plot_sweep(grid: xr.Dataset) -> Figure:
     """Mean of m over the seeds, κ across and P up; a column per scheme, a row per prior.
 
-    Cells of the `grid` of :func:`analysis.sweep` without an answer stay grey, with a cross where one
-    failed.
+    Cells without an answer stay grey, with a cross where one failed.
     """
     grid = grid.sortby(["kappa", "num_data"])
     priors, schemes = grid.prior.values, grid.scheme.values
@@ -34,7 +33,7 @@ def plot_sweep(grid: xr.Dataset) -> Figure:
 
 
 def _panel(axes, part: xr.Dataset):
-    # Cells side by side, whatever the spacing of κ and P: a sweep's grid is coarse, and may have a single row.
+    # Cells side by side, whatever the spacing of κ and P: a grid may be coarse, or have one row.
     m = part.order_parameter.mean("seed").transpose("num_data", "kappa").to_numpy()
     failed = (part.status == "failed").any("seed").transpose("num_data", "kappa").to_numpy()
     axes.set_facecolor("#DDDDDD")

@@ -51,11 +51,11 @@ def has_energies(tree: xr.DataTree) -> bool:
 
 
 def plot_energy(tree: xr.DataTree, label: str = "") -> Figure:
-    """Energies of the draws of NUTS against the changes that one momentum draw makes (Betancourt 2016).
+    """Energies of the draws of NUTS against the changes that one momentum draw makes.
 
     A distribution of changes much narrower than that of the energies, chain by chain E-BFMI below
-    0.3, says that the chain moves too slowly between energies. Ticks below mark the energies of
-    divergent trajectories. ``ValueError`` for a result without energies, or of too few draws.
+    0.3 (Betancourt 2016), says that the chain moves too slowly between energies. Ticks below mark
+    the energies of divergent trajectories. ``ValueError`` without energies, or for too few draws.
     """
     if not has_energies(tree):
         raise ValueError("tree holds no energies to show; pass a result of NUTS or HMC, of more draws.")

@@ -19,9 +19,9 @@ from analysis.plots.traces import has_energies, plot_energy
 def plot_verdicts(
     trees: Mapping[str, xr.DataTree], verdicts: Mapping[str, Verdict], tables: Sequence[xr.Dataset]
 ) -> dict[str, Figure]:
-    """The figures that the verdicts refer to, by name: that of the check's figure, then the result's.
+    """The figures of the verdicts by name: that of the check's figure, then the result's label.
 
-    Labels are shared; `tables` are of :func:`analysis.diagnostics.distances_by_problem`.
+    `tables` are of :func:`analysis.diagnostics.distances_by_problem`.
     """
     drawn = plot_together(trees, verdicts, tables)
     for label, verdict in verdicts.items():

@@ -1,5 +1,4 @@
-"""The figures of a report: drawn, embedded as PNG, each with a caption and a text for those who
-cannot see it."""
+"""The figures of a report: drawn, embedded as PNG, each with a caption and a text in its place."""
 
 import base64
 import io
@@ -47,8 +46,7 @@ CAPTIONS = {
 
 
 def embed(kind: str, figure: Figure, labels: Iterable[str]) -> dict:
-    """A figure of the results `labels` within a page: a PNG as a ``data:`` address, its size in
-    pixels of the page, and what it shows."""
+    """A figure of the results `labels` as a PNG in a ``data:`` address, its size, what it shows."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
     width, height = figure.get_size_inches()
@@ -86,7 +84,7 @@ def result_figures(tree: xr.DataTree, verdict: Verdict) -> list[dict]:
 
 
 def _without_repeats(results: Mapping[str, SchemeResult]) -> list[dict[str, SchemeResult]]:
-    """The results in parts within which their own labels, by which figures name them, are distinct."""
+    """The results in parts within which their own labels, by which figures name them, differ."""
     parts: dict[int, dict[str, SchemeResult]] = {}
     seen = Counter()
     for label, result in results.items():

@@ -37,21 +37,10 @@ def report(
 ) -> Path:
     """Write one HTML page with the tables, verdicts and figures of results; it loads nothing else.
 
-    Parameters
-    ----------
-    results
-        Results in the schema by label, or a :class:`analysis.Comparison`.
-    path
-        File to write, whole or not at all; returned.
-    title, runs
-        Heading of the page, and how the results were made.
-    seed, progress
-        As for :func:`analysis.diagnostics.assess_all`.
-
-    Raises
-    ------
-    ValueError
-        For no results, for something that is no result, or a file that cannot be written.
+    `results` are in the schema by label, or a :class:`analysis.Comparison`; `path`, written whole
+    or not at all, is returned; `title` heads the page, `runs` say how the results were made;
+    `progress` is called as by :func:`analysis.diagnostics.assess_all`. ``ValueError`` for no
+    results, for something that is no result, or a file that cannot be written.
 
     Examples
     --------

@@ -77,7 +77,7 @@ def problem_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def posterior_section(number: int, trees, verdicts: Mapping[str, Verdict], drawn) -> dict:
-    """Verdicts, distances and figures of one posterior's results; ``drawn(label)`` after each card."""
+    """Verdicts, distances and figures of one posterior's results; ``drawn(label)`` after a card."""
     tree = next(iter(trees.values()))
     network, own = network_of(tree), {label: verdicts[label] for label in trees}
     tables = distances_by_problem(trees)
@@ -152,7 +152,7 @@ def comparison_section(results: Mapping[str, SchemeResult]) -> dict:
 
 
 def exactness(results: Mapping[str, SchemeResult]) -> str:
-    """Whether the figures of theories are their fixed points' or their draws'; empty without theories."""
+    """Whether theories' figures are their fixed points' or their draws'; empty without theories."""
     theories = [result for result in results.values() if _is_theory(result.tree)]
     if all(result.point is not None for result in theories):
         return "Figures of a theory are those of its fixed point." if theories else ""

@@ -16,12 +16,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` in the folder of `path`, then rename the result to `path`.
 
     A reader sees the old file or the new one, never half of one; after a failure the temporary file
-    is gone.
-
-    Raises
-    ------
-    ValueError
-        Where the file cannot be written (a full disk, a folder without permission), naming the path.
+    is gone, and a ``ValueError`` names the path.
     """
     from inference.runs.atomic import reason, replace_file
 
@@ -66,13 +61,7 @@ def save_tree(tree: xr.DataTree, path: Path) -> None:
 
 
 def load_tree(path: Path) -> xr.DataTree:
-    """Read a DataTree that :func:`save_tree` wrote, into memory.
-
-    Raises
-    ------
-    ValueError
-        For a path that does not exist or a file that is not netCDF-4.
-    """
+    """Read what :func:`save_tree` wrote into memory; ``ValueError`` for no netCDF-4 file."""
     from inference.runs.atomic import reason
     from inference.runs.draw_files import open_draws
 

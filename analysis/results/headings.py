@@ -59,8 +59,6 @@ SELECTION = {
 def show_value(value) -> str:
     """A figure as a person would write it; a dash where there is none.
 
-    Examples
-    --------
     >>> show_value(0.64105), show_value(259850), show_value(None), show_value(True)
     ('0.641', '259,850', '–', 'yes')
     """

@@ -12,17 +12,8 @@ def inclusion_probabilities(tree: xr.DataTree) -> pd.DataFrame:
 
     The prior records P(γ_j = 1 | scale of input j) in every draw, as :class:`models.SpikeAndSlab`
     does; the mean over the posterior is P(γ_j = 1 | data), without the noise of drawing the
-    indicators γ (Rao and Blackwell).
-
-    Parameters
-    ----------
-    tree
-        A result whose posterior holds the site ``inclusion`` (input); ``ValueError`` for others.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns input, probability, se and, where the relevant inputs are known, relevant.
+    indicators γ (Rao and Blackwell). Columns input, probability, se and, where the relevant inputs
+    are known, relevant. ``ValueError`` for a posterior without the site ``inclusion``.
 
     Examples
     --------

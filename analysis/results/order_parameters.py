@@ -6,33 +6,18 @@ import xarray as xr
 
 
 def order_parameters(tree: xr.DataTree) -> xr.Dataset:
-    """Posterior means of the order parameters and their Monte-Carlo standard errors.
+    """Posterior means of the order parameters and their Monte-Carlo standard errors (estimate).
 
-    Parameters
-    ----------
-    tree
-        A result in the schema: of :func:`inference.sample`, :func:`inference.fit` or a fixed point's draws.
+    ``order_parameter`` m = E_test[f y]/E_test[y²]; ``test_mse_draw``, the test MSE of one draw, and
+    ``test_mse_mean``, that of the posterior mean (never to be mixed: the second is smaller by the
+    posterior variance); ``train_mse``; ``second_moment`` of w_ij over neurons (input);
+    ``neuron_norm`` |a_i||w_i| in decreasing order (neuron_rank); where the relevant inputs are
+    known ``num_specialised`` and ``relevance_ratio``, the ratio of the mean second moments on and
+    off them. ``ValueError`` for a tree without the group ``order_parameters``.
 
-    Returns
-    -------
-    xarray.Dataset
-        Dimension ``estimate`` (mean, se). Variables: ``order_parameter`` m = E_test[f y]/E_test[y²];
-        ``test_mse_draw``, the test MSE of one draw, and ``test_mse_mean``, that of the posterior mean (never to
-        be mixed: the second is smaller by the posterior variance); ``train_mse``; ``second_moment`` of w_ij over
-        neurons (input); ``neuron_norm`` |a_i||w_i| in decreasing order (neuron_rank); where the relevant inputs
-        are known ``num_specialised`` and ``relevance_ratio``, the ratio of the mean second moments on and off
-        them.
-
-    Notes
-    -----
-    The standard error divides the standard deviation by √ESS for Markov chains, by √draws for independent
-    draws; that of ``test_mse_mean`` is a jackknife over chains (for independent draws, over blocks of them),
-    that of the ratio of second moments follows by the delta method.
-
-    Raises
-    ------
-    ValueError
-        For a tree without the group ``order_parameters``.
+    The standard error divides the standard deviation by √ESS for Markov chains, by √draws for
+    independent draws; that of ``test_mse_mean`` is a jackknife over chains (for independent draws,
+    over blocks of them), that of the ratio of second moments follows by the delta method.
 
     Examples
     --------
@@ -57,13 +42,10 @@ def order_parameters(tree: xr.DataTree) -> xr.Dataset:
 
 
 def start_difference(values: xr.DataArray) -> tuple[float, float]:
-    """Mean over the chains from the aligned state minus that over the prior's, with its standard error.
+    """Mean over the chains from the aligned state minus that over the prior's, with its error.
 
-    Parameters
-    ----------
-    values
-        A function of the draws of a run with ``start="both"``, (chain, draw): the chains' order is that of
-        :func:`inference.starts.start_params`.
+    `values` (chain, draw) are of a run with ``start="both"``, in the order of
+    :func:`inference.starts.start_params`.
 
     Examples
     --------

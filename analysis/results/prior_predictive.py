@@ -29,28 +29,14 @@ def prior_predictive(
 ) -> xr.DataTree:
     """Draw networks from the prior, and look at their functions where the data are.
 
-    Parameters
-    ----------
-    network
-        The network; its κ plays no role.
-    data
-        The data whose inputs and targets the draws are held against, without conditioning on them; from a teacher
-        500 test points are drawn.
-    key, num_draws
-        A ``jax.random.key``, and the number of independent draws, a multiple of 4.
+    The inputs and targets of `data` are what draws are held against, without conditioning on them;
+    from a teacher 500 test points are drawn. κ plays no role. `num_draws` is a multiple of 4, else
+    a ``ValueError`` says so, as for data that do not fit the network.
 
-    Returns
-    -------
-    xarray.DataTree
-        The schema of :func:`inference.runs.datatree.build_tree`, scheme ``prior``, independent draws; so that
-        :func:`analysis.order_parameters` gives the prior's m and relevance ratio. A further group ``line`` holds
-        ``f`` (function, position) of 12 draws on the line x(t) = (1 - t) x_A + t x_B through two test points, t from
-        -1 to 2 in ``position``.
-
-    Raises
-    ------
-    ValueError
-        For data that do not fit the network, or a number of draws that is not a multiple of 4.
+    The answer has the schema of :func:`inference.runs.datatree.build_tree`, scheme ``prior``,
+    independent draws; so that :func:`analysis.order_parameters` gives the prior's m and relevance
+    ratio. A further group ``line`` holds ``f`` (function, position) of 12 draws on the line
+    x(t) = (1 - t) x_A + t x_B through two test points, t from -1 to 2 in ``position``.
 
     References
     ----------
@@ -97,7 +83,7 @@ def prior_predictive(
 
 
 def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict[str, np.ndarray]:
-    """Independent draws of all sites of the prior, recorded ones included, with the draws leading."""
+    """Independent draws of all sites of the prior, recorded ones included; the draws lead."""
 
     def one(key):
         sites = trace(seed(network.sample_parameters, key)).get_trace()
@@ -110,8 +96,7 @@ def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict
 
 
 def line(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Positions t and points x(t) of the line through the first test point and the first that
-    differs from it."""
+    """Positions t and points x(t) of the line through the first two test points that differ."""
     differs = np.flatnonzero((data.x_test != data.x_test[0]).any(axis=1))
     start, end = data.x_test[0], data.x_test[differs[0]] if len(differs) else -data.x_test[0]
     position = np.linspace(-1.0, 2.0, _POINTS)

@@ -63,12 +63,7 @@ class SchemeFailure:
 class Comparison:
     """Answers of several schemes, priors and noise levels; comparisons of the same problem add up.
 
-    Attributes
-    ----------
-    problem
-        What was declared, JSON-able.
-    results, failures
-        One :class:`SchemeResult` or :class:`SchemeFailure` per scheme, prior and κ.
+    `problem` is what was declared, JSON-able; there is a result or failure per scheme, prior and κ.
     """
 
     problem: dict
@@ -81,7 +76,7 @@ class Comparison:
 
     @property
     def rows(self) -> list[dict]:
-        """The table's rows, JSON-able, those of failures last; None where a figure has no meaning."""
+        """The table's rows, JSON-able, failures last; None where a figure has no meaning."""
         return [one.row for one in (*self.results, *self.failures)]
 
     @property
@@ -133,15 +128,14 @@ def compare(
 
     Parameters
     ----------
-    network, data
-        The model and its data.
     schemes
-        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard, adaptive-kernel,
-        block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; None for all but the last five that
-        cover the problem.
+        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
+        adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; None
+        for all but the last five that cover the problem. An unknown name, or a scheme that does not
+        cover the prior, is a ``ValueError``.
     key
-        A ``jax.random.key``; each scheme gets its own key, folded in by the scheme's place in that list, so that
-        a scheme's answer does not depend on which others run. ``jax.random.key(0)`` by default.
+        A ``jax.random.key``, by default of 0; each scheme gets its own, folded in by its place in
+        that list, so that its answer does not depend on which others run.
     progress
         Callbacks ``(done, total, text)`` by scheme.
     workers
@@ -150,15 +144,11 @@ def compare(
     Returns
     -------
     Comparison
-        Its ``table()`` has one row a scheme: the order parameter with its standard error, the test MSE of one
-        draw and of the mean, the relevance ratio, worst R-hat and ESS of functions, Pareto k̂ (guides), elpd by
-        PSIS-LOO, gradient evaluations and wall time. A scheme that fails, such as SGLD at a step size that is too
-        large, leaves a row with its error, and stops no other.
-
-    Raises
-    ------
-    ValueError
-        For an unknown scheme, or one that does not cover the prior; and the error of the first scheme where all fail.
+        Its ``table()`` has one row a scheme: the order parameter with its standard error, the test
+        MSE of one draw and of the mean, the relevance ratio, worst R-hat and ESS of functions,
+        Pareto k̂ (guides), elpd by PSIS-LOO, gradient evaluations and wall time. A scheme that
+        fails, such as SGLD at a step size that is too large, leaves a row with its error, and stops
+        no other; where all fail, the first error is raised.
 
     Examples
     --------
@@ -187,7 +177,7 @@ def run_schemes(
     progress: dict[str, ProgressCallback] | None = None,
     workers: int = 1,
 ) -> Comparison:
-    """As :func:`compare`, for named schemes, and with failures alone where every one of them fails."""
+    """As :func:`compare`, for named schemes, and with failures alone where every one fails."""
     check_problem(network, data)
     checks.whole("workers", workers, 1)
     for name in names:

@@ -39,8 +39,6 @@ class Budget:
     def steps(self, default: dict[str, int]) -> dict[str, int]:
         """The number of steps that :func:`inference.sample` takes, from a kernel's `default` ones.
 
-        Examples
-        --------
         >>> default = {"num_warmup": 100, "num_samples": 2500, "thinning": 10}
         >>> Budget(effort=0.5).steps(default)
         {'num_warmup': 50, 'num_samples': 1250, 'thinning': 5}
@@ -102,7 +100,7 @@ def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
 
 
 def sgld_steps(network: TwoLayerNetwork) -> dict[str, int]:
-    """From κ alone: a draw every 1.4/κ² steps (ε goes as κ²), 50 to 1000; 16 draws' time of warm-up."""
+    """From κ: a draw every 1.4/κ² steps (ε goes as κ²), 50 to 1000; warm-up of 16 draws' time."""
     return _steps(int(np.clip(round(1.4 / network.kappa**2), 50, 1000)), 16)
 
 
@@ -162,8 +160,7 @@ def choose_kernel(
     """The kernel `name` of ``KERNELS`` for `network`, by default or with options of one's own.
 
     `step_size` is ε of sgld, psgld and mala, h of langevin and sghmc; `preconditioner` ("none" or
-    "prior") and `friction` (γ of langevin and sghmc) go with it. ``ValueError`` for an option that
-    the kernel does not take.
+    "prior") and `friction` γ go with it. ``ValueError`` for an option that the kernel lacks.
     """
     choice = KERNELS[name]
     given = {"preconditioner": preconditioner, "friction": friction}

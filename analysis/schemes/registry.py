@@ -24,16 +24,10 @@ _CHAINS = 4
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way to the posterior.
+    """A way to the posterior: ``run(network, data, key, progress)`` -> (tree, fixed point or None).
 
-    Attributes
-    ----------
-    run
-        ``run(network, data, key, progress)`` -> (tree, fixed point or None).
-    priors
-        The priors whose weights it covers; None for any.
-    by_default
-        ``by_default(data)``: whether it runs where no scheme is named; None for never.
+    `priors` are those whose weights it covers, None for any; ``by_default(data)`` says whether it
+    runs where no scheme is named, None for never.
     """
 
     run: Callable[[TwoLayerNetwork, Dataset, jax.Array, ProgressCallback], tuple]
@@ -49,8 +43,7 @@ class Scheme:
 class Sampler:
     """A scheme that is a Markov chain, on the hidden layer alone where it is collapsed.
 
-    Kernel and steps depend on the declared network alone, never on the data or a test error; the
-    start ``"both"`` becomes ``"prior"`` on data whose relevant inputs are unknown.
+    Kernel and steps depend on the declared network alone, never on the data or a test error.
     """
 
     kernel: KernelChoice

@@ -1,4 +1,4 @@
-"""One cell of a sweep: what determines its answer, how it is computed, and the file that keeps it."""
+"""One cell of a sweep: what determines its answer, how it is computed, the file that keeps it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PACKAGE = "mean-field-zoo"
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme of :data:`analysis.schemes.registry.SCHEMES`, on data that the teacher draws by the seed.
+    """One scheme on data that the teacher draws by the seed; these fields determine its answer.
 
-    Its answer depends on these fields alone; a process with another version of this package refuses it.
+    A process with another version of this package refuses it.
     """
 
     network: TwoLayerNetwork
@@ -121,7 +121,7 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path, cell: Cell) -> Outcome | None:
-    """What an earlier sweep left of `cell` below `folder`, or None; ``ValueError`` for what none has written."""
+    """What a sweep left of `cell` below `folder`, or None; ``ValueError`` for other files."""
     path = _path(folder, cell)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,6 @@
 """Where the cells of a sweep run: in this process, or on the workers of a Dask cluster.
 
-Each engine is a generator of outcomes in the order in which they come; closing it stops what still
-runs.
+Each engine is a generator of outcomes as they come; closing it stops what still runs.
 """
 
 from __future__ import annotations
@@ -39,10 +38,7 @@ def in_process(cells: Sequence[Cell], retries: int) -> Iterator[Outcome]:
 def on_workers(
     cells: Sequence[Cell], retries: int, workers: int | None = None, scheduler: str | None = None
 ) -> Iterator[Outcome]:
-    """The workers of the Dask `scheduler`, or else `workers` processes of this machine.
-
-    ``ValueError`` without a scheduler that answers, or a worker; and when the scheduler is lost.
-    """
+    """The workers of the Dask `scheduler` (``ValueError`` without one), or else `workers` processes."""
     local = scheduler is None
     workers = min(workers or cores(), len(cells))
     with _processes(workers) if local else _connected(scheduler) as client:
@@ -158,7 +154,7 @@ def _connected(address: str):
 def _pickled(cell: Cell) -> bytes:
     """`cell` with the classes that a user has declared in files that workers may lack."""
     classes = [kind for part in (cell.network.prior, cell.teacher) for kind in type(part).__mro__]
-    # A file loaded as a module is part of no package nor of Python; notebooks are cloudpickle's care.
+    # A file loaded as a module is in no package nor in Python; cloudpickle cares for notebooks.
     names = {kind.__module__ for kind in classes} - set(sys.stdlib_module_names) - {"__main__"}
     files = [sys.modules[name] for name in names if "." not in name and name in sys.modules]
     for module in files:

@@ -57,17 +57,16 @@ def sweep(
     priors
         Priors over the hidden weights, of different names; the network's own by default.
     schemes
-        Names as in :func:`analysis.schemes.compare`. A scheme is skipped for the priors that it does not cover.
-    num_test
-        Number of test points.
+        As in :func:`analysis.compare`, each skipped for the priors that it does not cover.
     budget
         Steps of the samplers; those of a comparison by default.
     out
-        Folder that keeps a file per cell as soon as it is finished, and the dataset as ``sweep.nc`` at the end. A
-        repeated call with the same folder runs what is missing or has failed. Nothing is written by default.
+        Folder that keeps a file per cell as soon as it is finished, and the dataset as ``sweep.nc``
+        at the end. A repeated call with the same folder runs what is missing or has failed;
+        one that holds files but no sweep is a ``ValueError``.
     workers
-        Processes on this machine, one a core by default; 0 for this process. They are spawned, so that a
-        script that sweeps needs an ``if __name__ == "__main__":``.
+        Processes on this machine, one a core by default; 0 for this process. They are spawned, so
+        that a script that sweeps needs an ``if __name__ == "__main__":``.
     scheduler
         Address of a Dask scheduler, whose workers then run the cells.
     retries
@@ -78,17 +77,12 @@ def sweep(
     Returns
     -------
     xarray.Dataset
-        Dimensions scheme, prior, kappa, num_data, seed. Variables: the columns of a comparison's table
-        (order_parameter with order_parameter_se, test_mse_draw, test_mse_mean, ..., converged as 0 or 1) and
-        train_mse of a draw, test_mse_draw_se, and for chains from both starts start_difference, m of those from
-        the aligned state minus m of those from the prior, with its standard error start_difference_se; NaN where
-        a figure has no meaning; status (done, failed, skipped) and error, a sentence.
-
-    Raises
-    ------
-    ValueError
-        For arguments out of range, a scheme that covers no prior, a folder that is not a sweep's, or a
-        scheduler that cannot be reached.
+        Dimensions scheme, prior, kappa, num_data, seed. Variables: the columns of a comparison's
+        table (order_parameter with order_parameter_se, test_mse_draw, test_mse_mean, ..., converged
+        as 0 or 1) and train_mse of a draw, test_mse_draw_se, and for chains from both starts
+        start_difference, m of those from the aligned state minus m of those from the prior, with
+        its standard error start_difference_se; NaN where a figure has no meaning; status (done,
+        failed, skipped) and error, a sentence.
 
     Examples
     --------

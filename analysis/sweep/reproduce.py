@@ -85,8 +85,6 @@ def reproduce(
 def cell_edges(centres: Sequence[float]) -> np.ndarray:
     """Edges of the cells of a map, midway between their centres on a log scale.
 
-    Examples
-    --------
     >>> cell_edges([1.0, 4.0]).round(6).tolist()
     [0.5, 2.0, 8.0]
     """
@@ -98,7 +96,7 @@ def cell_edges(centres: Sequence[float]) -> np.ndarray:
 
 
 def _covering(theories: Sequence[str] | None, priors: Sequence[WeightPrior]) -> list[str]:
-    """The theories named, or all that cover one of the priors, the closest to the networks first."""
+    """The theories named, or all that cover one of the priors, closest to the networks first."""
     for name in theories or ():
         if not any(map(theory(name).covers, priors)):
             covered = " and ".join(prior.__name__ for prior in theory(name).priors)

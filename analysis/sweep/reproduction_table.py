@@ -1,4 +1,4 @@
-"""The reproduction in numbers: a row per point of its figure, and published points to lay over it."""
+"""The reproduction in numbers: a row per point of its figure, and published points beside it."""
 
 from pathlib import Path
 
@@ -53,13 +53,11 @@ def summary(tree: xr.DataTree) -> pd.DataFrame:
 def read_reference(
     path: Path | str, network: TwoLayerNetwork, teacher: SparseParity, kappas: tuple[float, ...]
 ) -> pd.DataFrame:
-    """The published learning curve in the .csv file `path`, with the noise it belongs to as a
-    column kappa.
+    """The published learning curve in the .csv file `path`, with its noise as a column kappa.
 
     Its errors are standard deviations over three runs. The published networks (SGLD) were stopped
     early on the test error, so that they are not draws from the posterior at a given time.
-    ``ValueError`` for a file without the columns P, scheme, test_mse, test_mse_sd and
-    order_parameter, or a problem that is not :data:`PUBLISHED`.
+    ``ValueError`` for missing columns, or a problem that is not :data:`PUBLISHED`.
     """
     declared = {**vars(network), **vars(teacher)}
     other = {n: declared[n] for n in PUBLISHED if n != "kappa" and declared[n] != PUBLISHED[n]}

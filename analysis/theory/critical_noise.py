@@ -21,15 +21,11 @@ _DEEPEST = 1e-3  # noise below which the search for an onset gives up, relative 
 class CriticalNoise:
     """The critical noise of one theory on one problem.
 
-    Attributes
-    ----------
-    onset
-        The largest κ at which the solution that `start` leads to has m at or above the level asked for; None where it
-        never has.
-    folds
-        κ at which two solutions merge, in order along the curve from large κ: of a pair the lower one ends the
-        prior's branch, the upper one the aligned branch. Empty where the onset is smooth, and for theories that are
-        solved point by point (nngp, block-adaptive-kernel).
+    `onset` is the largest κ at which the solution that `start` leads to has m at or above the level
+    asked for; None where it never has. `folds` are the κ at which two solutions merge, in order
+    along the curve from large κ: of a pair the lower one ends the prior's branch, the upper one the
+    aligned branch. Empty where the onset is smooth, and for nngp and block-adaptive-kernel, which
+    are solved point by point.
     """
 
     onset: float | None
@@ -45,23 +41,11 @@ def critical_noise(
     order_parameter: float = 0.1,
     start: str = "prior",
 ) -> CriticalNoise:
-    """The noise below which a theory learns features.
+    """The noise below which a theory learns features: m reaches the level `order_parameter`.
 
-    Parameters
-    ----------
-    name
-        nngp, mean-field, mean-field-ard, adaptive-kernel or block-adaptive-kernel.
-    network, teacher, start
-        As in :func:`analysis.theory.phase_diagram`.
-    num_data
-        P for theories with a finite-P form; None for the population.
-    order_parameter
-        The level of m that counts as learned.
-
-    Raises
-    ------
-    ValueError
-        For a theory that does not cover the problem.
+    The theory's `name` is nngp, mean-field, mean-field-ard, adaptive-kernel or
+    block-adaptive-kernel, a ``ValueError`` where it does not cover the problem; `num_data` is P for
+    those with a finite-P form, None for the population; `start` is that of :func:`phase_diagram`.
 
     Examples
     --------
@@ -108,14 +92,9 @@ def _by_search(named: Theory, network, teacher, num_data, level: float, start: s
 
 @dataclass(frozen=True)
 class ScalingExponent:
-    """κ_c ∝ value^exponent, by least squares on logarithms.
+    """κ_c ∝ value^exponent, by least squares on logarithms: `critical_noises` at each of `values`.
 
-    Attributes
-    ----------
-    standard_error
-        Of the slope, from the scatter about the line.
-    values, critical_noises
-        What was varied, and κ_c at each.
+    `standard_error` is of the slope, from the scatter about the line.
     """
 
     exponent: float
@@ -135,23 +114,11 @@ def scaling_exponent(
     order_parameter: float = 0.1,
     start: str = "prior",
 ) -> ScalingExponent:
-    """How the critical noise scales with input_dim, degree or width.
+    """How the critical noise scales with `varied`, "input_dim", "degree" or "width".
 
     Theorem 4.1 of arXiv:2510.15174 has κ_c ∝ 1/√(dk) for MF and 1/√k, without the d, for MF-ARD.
-
-    Parameters
-    ----------
-    name, network, teacher, num_data, order_parameter, start
-        As in :func:`critical_noise`, where `varied` does not replace them.
-    varied
-        "input_dim", "degree" or "width".
-    values
-        At least two values of it.
-
-    Raises
-    ------
-    ValueError
-        As :func:`critical_noise`, or where m never reaches the level.
+    There are at least two `values`; all else is as in :func:`critical_noise`. ``ValueError`` where
+    m never reaches the level.
 
     Examples
     --------

@@ -30,18 +30,17 @@ def phase_diagram(
     """Solve `theories` on a grid of noises and data sizes.
 
     The solutions of MF, MF-ARD and AK form one curve, which is followed once; κ and P are then read
-    off it (:class:`inference.fixed_points.NoiseCurve`). NNGP and AKB are solved cell by cell.
+    off it (:class:`inference.fixed_points.NoiseCurve`). NNGP and AKB are solved cell by cell. What
+    a theory does not cover is a ``ValueError``.
 
     Parameters
     ----------
     network
-        Its κ is not used. A theory that does not cover its prior is solved with its own prior of the same scale.
-    teacher
-        A :class:`models.SparseParity`, or another teacher that every theory named covers.
-    kappas
-        Noises κ > 0, distinct.
-    num_data
-        Data sizes P; None for the population. Theories without a finite-P form have their one row at P = ∞.
+        Its κ is not used. A theory that does not cover its prior is solved with its own prior of
+        the same scale.
+    kappas, num_data
+        Distinct noises κ > 0, and data sizes P; None for the population. Theories without a
+        finite-P form have their one row at P = ∞.
     theories
         Names among nngp, mean-field, mean-field-ard, adaptive-kernel, block-adaptive-kernel.
     start
@@ -52,15 +51,11 @@ def phase_diagram(
     Returns
     -------
     xarray.Dataset
-        Dimensions theory, kappa and num_data (∞ for the population); variables order_parameter, test_mse (of a
-        draw), test_mse_mean, effective_ridge, num_aligned (neurons), error (of m), and by theory and num_data
-        onset (the largest κ at which m ≥ 0.1) and, by fold too, fold_kappa (in order along the curve; folds 0, 2, …
-        end the prior's branch, folds 1, 3, … the aligned one). NaN where a theory does not say.
-
-    Raises
-    ------
-    ValueError
-        For noises or sizes out of range, an unknown theory, or one that does not cover the problem.
+        Dimensions theory, kappa and num_data (∞ for the population); variables order_parameter,
+        test_mse (of a draw), test_mse_mean, effective_ridge, num_aligned (neurons), error (of m),
+        and by theory and num_data onset (the largest κ at which m ≥ 0.1) and, by fold too,
+        fold_kappa (in order along the curve; folds 0, 2, … end the prior's branch, folds 1, 3, …
+        the aligned one). NaN where a theory does not say.
 
     Examples
     --------
@@ -112,10 +107,7 @@ def _row(
 
 
 def by_kind(folds: list[NoiseSolution]) -> list[float]:
-    """κ of folds in order along the curve, those that end the prior's branch at even positions.
-
-    κ has minima and maxima in turn; a minimum whose κ² lies below 0 is no fold, but NaN.
-    """
+    """κ of folds along the curve, minima and maxima in turn; NaN where κ² lies below 0: no fold."""
     out = []
     for fold in folds:
         # Beyond a maximum of κ the solutions are stable.

@@ -13,18 +13,10 @@ STARTS = ("prior", "aligned")
 
 @dataclass(frozen=True)
 class Theory:
-    """One theory.
+    """One theory: its `solver` in :mod:`inference.fixed_points`, the `priors` it describes.
 
-    Attributes
-    ----------
-    solver
-        Its class in :mod:`inference.fixed_points`.
-    priors
-        The priors whose weights it describes, its own first.
-    finite_data
-        Whether it knows of a number of data P; the others are theories of P = ∞.
-    sampled
-        Whether its solution is drawn, which takes a minute, and not iterated.
+    `finite_data` says whether it knows of a number of data P (the others have P = ∞), `sampled`
+    whether its solution is drawn, which takes a minute, and not iterated.
     """
 
     solver: type
@@ -42,8 +34,7 @@ class Theory:
         return has_weights_of(prior, *self.priors)
 
     def network(self, network: TwoLayerNetwork) -> TwoLayerNetwork:
-        """`network`, with the theory's own prior of the same scale where it does not cover it;
-        ``ValueError`` for a prior that no theory covers."""
+        """`network`, with the theory's own prior of the same scale where it does not cover it."""
         if self.covers(network.prior):
             return network
         if not has_weights_of(network.prior, Isotropic, ARD):

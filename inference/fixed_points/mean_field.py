@@ -1,4 +1,18 @@
-"""MF: the plain mean field with the isotropic prior."""
+"""MF and MF-ARD: the mean-field theories of feature learning.
+
+    p(w) ∝ prior(w) α^(-1/2) exp(β²/(4α)),    α = 1/(2σ_a²) + Σ/(2κ²N^(2γ)),    β = E_x[φ(y - ⟨f⟩)]/(κ²N^γ)
+    ⟨f⟩  = N^(1-γ) E_p[⟨a|w⟩ φ],   ⟨a|w⟩ = β/(2α)
+    ρ_j  = (α0 + N/2)/(β0 + (N/2) E_p[w_j²])                            (MF-ARD only)
+
+In the terms that all theories share (neuron/density.py), with e = e_t - x the error of the mean
+prediction ⟨f⟩ = A Σ_i x_i ψ_i in the modes of the target's sector and A² = E[y²],
+
+    G = Σ/κ²,    B = A e·a/κ²,    x = (N c/κ²) E_p[(e·a) a/(1 + cG)]
+
+On parity ⟨f⟩ = m χ_S exactly; on a single index ⟨f⟩ is not a multiple of y. At fixed ρ the solution
+is unique: e minimises the convex ½|e|² - e_t·e + (N κ²/A²) log Z(e). Source: Göring, Mingard, Nam
+and Louis, arXiv:2510.15174; the vector form, the branches and their stability are beyond the paper.
+"""
 
 from __future__ import annotations
 
@@ -7,89 +21,102 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from inference.fixed_points.data_annealing import ParticleOptions
-from inference.fixed_points.data_field import solve_on_dataset
-from inference.fixed_points.directions import DirectionNodes, check_refinement, replicates
-from inference.fixed_points.draws import NeuronSampler
-from inference.fixed_points.equations import system
-from inference.fixed_points.general.points import mean_field_point
-from inference.fixed_points.general.problem import covers
-from inference.fixed_points.mean_field_curve import NoiseEquations, coarse_nodes
-from inference.fixed_points.mean_field_noise import noise_curve
-from inference.fixed_points.neuron_density import Parameters, active_nodes, averages
-from inference.fixed_points.newton import Root
-from inference.fixed_points.noise_curve import NoiseCurve
-from inference.fixed_points.parity import ParityProblem, no_finite_data, parity_problem
+from inference.fixed_points.branches.equations import PrecisionUnknowns
+from inference.fixed_points.branches.noise_curve import NoiseCurve
+from inference.fixed_points.particles.solve import solve_on_dataset
 from inference.fixed_points.point import FixedPoint
-from inference.fixed_points.solution import describe
+from inference.fixed_points.population_point import population_point
+from inference.fixed_points.populations.problem import no_finite_data, population_problem
 from inference.runs.progress import ProgressCallback
-from models import Dataset, Isotropic, SparseParity, TwoLayerNetwork, checks
+from models import ARD, Dataset, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior
+
+# On a single index the modes that mix with the target, up to this degree in the other directions:
+# with ARD these are two blocks.
+_MAX_ORDER, _MAX_ORDER_ARD = 6, 4
 
 
-def solve_order_parameter(
-    problem: ParityProblem,
-    rho_relevant: float,
-    rho_rest: float,
-    nodes: list[DirectionNodes],
-    start: float | None = None,
-    tolerance: float = 1e-10,
-) -> Root:
-    """The root m of the equation for m at given precisions, by bracketed Newton.
+@dataclass(frozen=True, eq=False)
+class MeanFieldEquations(PrecisionUnknowns):
+    """θ = (x [, log ρ_S, log ρ_⊥]); κ̃ = κ², as there is no finite-P form.
 
-    Its right side falls as m rises (the drive b (1-m)² does), so the root is unique and lies in [0, 1).
-
-    Parameters
-    ----------
-    problem
-        Constants.
-    rho_relevant, rho_rest
-        Precisions, held fixed.
-    nodes
-        Node sets.
-    start
-        First guess; the middle of the bracket by default.
-    tolerance
-        On |T(m) - m|.
+    The lattice's modes are those of the target's sector.
     """
-    low, high = 0.0, 1.0
-    m = 0.5 if start is None else start
-    iterations = 0
-    while iterations < 100:
-        iterations += 1
-        parameters = Parameters(m, rho_relevant, rho_rest)
-        value, slope = system(problem, None, parameters, averages(problem, parameters, nodes))
-        residual = float(value[0])
-        if abs(residual) <= tolerance:
-            break
-        low, high = (m, high) if residual > 0 else (low, m)
-        step = m - residual / slope[0, 0]
-        previous, m = m, float(step) if low < step < high else 0.5 * (low + high)
-        if m == previous:
-            break
-    return Root(np.array([m]), abs(residual), iterations, abs(residual) <= tolerance)
+
+    screened = False
+
+    @property
+    def name(self) -> str:
+        """See :class:`Equations`."""
+        return "mean-field" if self.lattice.problem.prior is None else "mean-field-ard"
+
+    @property
+    def _size(self) -> int:
+        return len(self.lattice.kernel.modes)
+
+    def start(self, prior_means: np.ndarray) -> np.ndarray:
+        """See :class:`Equations`: ⟨f⟩ = 0 and the prior's precisions."""
+        return np.concatenate([np.zeros(self._size), self.prior_precisions()])
+
+    def drive(self, theta: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
+        """A e/κ², so that B = drive · a, shape (..., M)."""
+        error = self.lattice.kernel.target_vector - theta[..., : self._size]
+        return self.lattice.problem.amplitude * error / np.exp(log_ridge)[..., None]
+
+    def naturals(self, theta: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
+        """See :class:`Equations`."""
+        kernel = self.lattice.kernel
+        ridge = np.exp(log_ridge)[..., None]
+        drive = self.drive(theta, log_ridge)
+        out = np.zeros((*theta.shape[:-1], 3, kernel.num_features), theta.dtype)
+        out[..., 0, : self._size], out[..., 0, -3] = 1 / ridge, 1 / ridge[..., 0]
+        first, second = kernel.pairs
+        out[..., 1, :-3] = kernel.occurrence * drive[..., first] * drive[..., second]
+        out[..., 2, -2:] = self.precisions(theta)
+        return out
+
+    def update(self, theta: np.ndarray, log_ridge: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """See :class:`Equations`."""
+        kernel, problem = self.lattice.kernel, self.lattice.problem
+        error = kernel.target_vector - theta[..., : self._size]
+        gain = problem.width * problem.coupling / np.exp(log_ridge)
+        response = kernel.matrix(means[..., 1, :-3])
+        x = gain[..., None] * np.einsum("...ab,...b->...a", response, error)
+        return self.with_precisions(x, means)
+
+    def excess(self, theta: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
+        """See :class:`Equations`: none."""
+        return 0 * log_ridge
+
+    def figures(self, theta, log_ridge, means, num_data: int | None) -> dict[str, np.ndarray]:
+        """See :class:`Equations`.
+
+        m = x_t,   MSE of the mean = A² |e|²,   of a draw: + N^(1-2γ) E_p[E[a²|w] Σ] - A² |x|²/N
+
+        the variance of N independent neurons, with E[a²|w] = 2 σ_a² e of :class:`Averages`.
+        """
+        kernel, problem = self.lattice.kernel, self.lattice.problem
+        x, square = theta[..., : self._size], problem.amplitude**2
+        bias = square * ((kernel.target_vector - x) ** 2).sum(axis=-1)
+        power = means[..., 2, : self._size].sum(axis=-1) + means[..., 2, -3]
+        variance = 2 * problem.width * problem.coupling * power
+        variance = variance - square * (x**2).sum(axis=-1) / problem.width
+        m = x @ kernel.target_vector
+        one = np.ones_like(m)
+        return {"order_parameter": m, "mse_mean": bias, "mse_draw": bias + variance, "amplification": one}
 
 
 @dataclass(frozen=True)
 class MeanField:
-    """MF, the plain mean-field theory of feature learning, on population sparse parity or on a dataset.
+    """MF, the plain mean-field theory of feature learning, on a population or on a data set.
 
-    Neurons are independent given the mean prediction ⟨f⟩ = m χ_S; the readout is integrated out:
+    Covers the isotropic prior, every activation, hidden biases, P = ∞: a
+    :class:`models.SparseParity` of degree up to 6, whose inputs outside S are replaced by Gaussians
+    (populations/parity.py), a :class:`models.SingleIndex`; γ, σ_w and σ_a are free. The root is
+    unique. On a :class:`models.Dataset` of any inputs and targets, averages over the training
+    points stand for those over x, ⟨f⟩ on them for m, and particles for the quadrature. The
+    equations: mean_field.py.
 
-        p(w) ∝ prior(w) α^(-1/2) exp(β²/(4α)),    α = 1/(2σ_a²) + Σ/(2κ²N^(2γ)),    β = (1-m) J/(κ²N^γ)
-        m = N^(1-γ) E_p[(β/2α) J]
-
-    Covers ReLU without biases, the isotropic prior, even degree k < d, P = ∞; γ, σ_w and σ_a are free. The
-    root is unique. On a :class:`models.Dataset` it covers every activation and hidden biases, with averages over the
-    training points for those over x, ⟨f⟩ on them for m, and particles for the quadrature. Inputs outside S enter the
-    population through their Gaussian replacement, see :mod:`inference.fixed_points.relu`. Source: Göring, Mingard,
-    Nam and Louis, arXiv:2510.15174.
-
-    Parameters
-    ----------
-    tolerance
-        On the residual |T(m) - m|.
-    refinement
-        This many times the quadrature nodes, a power of 2: the standard errors fall at least as its square root.
+    Source: Göring, Mingard, Nam and Louis, arXiv:2510.15174.
 
     Examples
     --------
@@ -100,75 +127,67 @@ class MeanField:
     (True, True, True)
     """
 
-    tolerance: float = 1e-9
-    refinement: int = 1
-
-    def __post_init__(self):
-        check_refinement(self.refinement)
+    name, prior = "mean-field", Isotropic
 
     def solve(
         self,
         network: TwoLayerNetwork,
-        teacher: SparseParity | Dataset,
+        teacher_or_data: SparseParity | SingleIndex | Dataset,
+        *,
         num_data: int | None = None,
         start: str = "prior",
-        *,
         key: jax.Array | None = None,
-        options: ParticleOptions | None = None,
         progress: bool | ProgressCallback | None = None,
     ) -> FixedPoint:
-        """Solve for m, or on a dataset for ⟨f⟩.
+        """Find every branch and report the one that `start` leads to.
 
         Parameters
         ----------
-        network, teacher
+        network, teacher_or_data
             See the class.
         num_data
             Must be None: the theory has no finite-P form.
         start
-            "prior" or "aligned", where the particles start on a dataset; the root on the population is unique.
-        key, options, progress
-            On a dataset only: see :func:`inference.fixed_points.data_field.solve_on_dataset`.
+            "prior" for the stable solution with the smallest m, "aligned" for that with the
+            largest: those to which the damped iteration leads from the prior and from aligned
+            neurons. On a data set, where the particles start.
+        key
+            On a data set, a ``jax.random.key`` (default ``jax.random.key(0)``); the same key gives
+            the same answer.
+        progress
+            On a data set: True for a bar on standard error, or a callable ``(done, total, text)``.
 
         Returns
         -------
         FixedPoint
-            With `converged` False where the residual stayed above the tolerance; on a dataset a
-            :class:`inference.fixed_points.data_point.DataFieldPoint`.
+            With `converged` False where the residual stayed above the tolerance: a
+            :class:`PopulationPoint`, or on a data set a :class:`DataFieldPoint`.
 
         Raises
         ------
         ValueError
             For a combination that the theory does not cover.
         """
-        if isinstance(teacher, Dataset):
+        title = type(self).__name__
+        if isinstance(teacher_or_data, Dataset):
             return solve_on_dataset(
-                "mean-field", network, teacher, Isotropic, name="MeanField", num_data=num_data, start=start,
-                key=key, options=options, progress=progress,
+                self.name, network, teacher_or_data, self.prior, name=title, num_data=num_data, start=start,
+                key=key, progress=progress,
             )  # fmt: skip
-        if covers(network, teacher):
-            return mean_field_point(network, teacher, "prior", num_data, self.tolerance, Isotropic)
-        problem = parity_problem(network, teacher, "MeanField", Isotropic)
-        no_finite_data(num_data, "MeanField")
-        precision = network.prior.precision(problem.input_dim)
-        nodes = replicates(problem.degree, problem.input_dim, self.refinement)
-        # A coarse node set brings Newton close at a fraction of the cost, and shows which cells matter.
-        coarse = coarse_nodes(problem)
-        rough = solve_order_parameter(problem, precision, precision, [coarse], tolerance=1e-6)
-        guess = float(rough.x[0])
-        near = active_nodes(problem, Parameters(guess, precision, precision), coarse, nodes)
-        # One of the fine sets, at an eighth of the cost, leaves Newton little to do on all.
-        first = solve_order_parameter(problem, precision, precision, near[:1], guess, 1e-6)
-        root = solve_order_parameter(problem, precision, precision, near, float(first.x[0]), self.tolerance)
-        parameters = Parameters(float(root.x[0]), precision, precision)
-        solution = describe(problem, None, parameters, near)
-        iterations = rough.iterations + first.iterations + root.iterations
-        sampler = NeuronSampler(problem, solution, near)
-        branches = (solution.branch(("prior", "aligned")),)
-        return solution.point("mean-field", "prior", branches, iterations, root.converged, sampler)
+        problem = _problem(network, teacher_or_data, title, self.prior)
+        no_finite_data(num_data, title)
+        return population_point(MeanFieldEquations, network, problem, num_data, start)
 
-    def noise_curve(self, network: TwoLayerNetwork, teacher: SparseParity, kappa: float) -> NoiseCurve:
-        """Every solution at every noise from large κ down to `kappa`, on one curve; the last curves are remembered.
+    def noise_curve(
+        self,
+        network: TwoLayerNetwork,
+        teacher: SparseParity | SingleIndex,
+        kappa: float,
+        *,
+        num_data: int | None = None,
+    ) -> NoiseCurve:
+        """Every solution at every noise from large κ down to `kappa`, on one curve, which is
+        remembered.
 
         Parameters
         ----------
@@ -176,6 +195,8 @@ class MeanField:
             See the class; the network's own κ is not used.
         kappa
             Smallest noise of interest.
+        num_data
+            Must be None: the theory has no finite-P form.
 
         Returns
         -------
@@ -187,6 +208,36 @@ class MeanField:
         ValueError
             For a combination that the theory does not cover.
         """
-        checks.positive("kappa", kappa)
-        problem = parity_problem(network, teacher, "MeanField", Isotropic)
-        return noise_curve(NoiseEquations(problem, None, network.prior.precision(problem.input_dim)), kappa)
+        title = type(self).__name__
+        problem = _problem(network, teacher, title, self.prior)
+        no_finite_data(num_data, title)
+        return NoiseCurve.of(MeanFieldEquations, problem, kappa, num_data)
+
+
+@dataclass(frozen=True)
+class MeanFieldARD(MeanField):
+    """MF-ARD, the mean-field theory with automatic relevance determination.
+
+    :class:`MeanField` with a precision for every input (:class:`models.ARD`). There can be two
+    stable solutions; all on the curve that leaves the prior at large κ are in `branches`, and
+    `start` chooses the one that is reported. For α0 → ∞ at fixed α0/β0 the theory becomes
+    :class:`MeanField`.
+
+    Source: Göring, Mingard, Nam and Louis, arXiv:2510.15174; branches and their stability are
+    beyond the paper.
+
+    Examples
+    --------
+    >>> from models import ARD, SparseParity, TwoLayerNetwork
+    >>> network = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05, prior=ARD(shape=4.0))
+    >>> point = MeanFieldARD().solve(network, SparseParity(input_dim=16, degree=2), start="aligned")
+    >>> point.converged, point.precisions.relevant < point.precisions.rest
+    (True, True)
+    """
+
+    name, prior = "mean-field-ard", ARD
+
+
+def _problem(network, teacher, title: str, prior: type[WeightPrior]):
+    order = _MAX_ORDER_ARD if prior is ARD else _MAX_ORDER
+    return population_problem(network, teacher, title, prior, max_order=order, target_only=True)

@@ -1,78 +1,52 @@
-"""NNGP: the infinitely wide network, kernel ridge regression without feature learning."""
+"""NNGP: the infinitely wide network, kernel ridge regression without feature learning.
+
+    K(x, x') = σ_a² N^(1-2γ) E_{w~prior}[φ(w·x) φ(w·x')],     ridge κ²P
+
+On a population the kernel is known by its modes, and the regression by its learning curve,
+
+    Λ_s = N c E_prior[a_s a_sᵀ]/mult_s,     κ̃ = κ² + (1/P) ( Σ_s mult_s κ̃ tr[Λ_s (κ̃ + Λ_s)⁻¹] + tail )
+
+that is :class:`AdaptiveKernel` before its neurons adapt. Sources: Neal (1996); arXiv:2510.15174 for
+the scaling (its printed baseline has ridge κ² and no 1/d in the kernel, and is another curve); for
+the learning curve Canatar, Bordelon and Pehlevan, *Spectral bias and task-model alignment*, Nature
+Communications 12, 2914 (2021).
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import jax
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
-from scipy.special import erf
+from scipy.optimize import brentq
 
-from inference.fixed_points.gaussian_process import regress
-from inference.fixed_points.general.points import nngp_point
-from inference.fixed_points.general.problem import covers
-from inference.fixed_points.kernels import nngp_kernel, nngp_variance
-from inference.fixed_points.parity import parity_problem
-from inference.fixed_points.point import Branch, FixedPoint, Precisions
-from inference.fixed_points.spectrum import binary_spectrum, gaussian_spectrum, learning_curve
-from models import Dataset, Isotropic, SparseParity, TwoLayerNetwork, checks
-from models.priors import has_weights_of
+from inference.fixed_points.adaptive_kernel import AdaptiveKernelEquations
+from inference.fixed_points.branches.curve import prior_averages
+from inference.fixed_points.branches.equations import noise_squared
+from inference.fixed_points.branches.solve import fine_sets
+from inference.fixed_points.neuron.nodes import lattice
+from inference.fixed_points.point import Branch, FixedPoint
+from inference.fixed_points.populations.problem import population_problem
+from inference.fixed_points.precisions import Precisions
+from inference.fixed_points.regression.process_point import nngp_on_dataset
+from inference.fixed_points.statistics import standard_error
+from inference.runs.progress import ProgressCallback
+from models import Dataset, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, checks
 
-# As in models.network, in float64.
-_ACTIVATIONS = {
-    "relu": lambda u: np.maximum(u, 0.0),
-    "tanh": np.tanh,
-    "erf": erf,
-    "identity": lambda u: u,
-}
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class GaussianProcessPoint(FixedPoint):
-    """A fixed point on a dataset, with predictions.
-
-    Parameters
-    ----------
-    predictions, predictive_variance
-        Posterior mean and variance of f on x_test, shape (P_test,).
-    elpd_loo_pointwise
-        Leave-one-out log predictive density of every y_μ, noise of variance κ²P included, shape (P,).
-    log_density_pointwise
-        Log predictive density of a fresh target at every x_μ given all targets, shape (P,).
-    """
-
-    predictions: np.ndarray
-    predictive_variance: np.ndarray
-    elpd_loo_pointwise: np.ndarray
-    log_density_pointwise: np.ndarray
-
-    @property
-    def elpd_loo(self) -> float:
-        """Sum of `elpd_loo_pointwise`."""
-        return float(self.elpd_loo_pointwise.sum())
-
-    def to_dict(self) -> dict:
-        """As :meth:`FixedPoint.to_dict`, with ``elpd_loo``."""
-        return super().to_dict() | {"elpd_loo": self.elpd_loo}
+_MAX_ORDER = 6
 
 
 @dataclass(frozen=True)
 class NNGP:
-    """The network at infinite width and γ = 1/2: a Gaussian process, solved as kernel ridge regression.
+    """The network at infinite width and γ = 1/2: a Gaussian process, solved as kernel ridge
+    regression.
 
-        K(x, x') = σ_a² N^(1-2γ) E_{w~prior}[φ(w·x) φ(w·x')],     ridge κ²P
-
-    On a :class:`models.Dataset` it is exact for every activation (tanh by quadrature) and with hidden biases. On the
-    population of a :class:`models.SparseParity`, m = λ/(λ + κ̃) with the eigenvalue λ of the parity and the
-    effective ridge κ̃, κ² at P = ∞. Covers the isotropic prior. Sources: Neal (1996); arXiv:2510.15174 for the
-    scaling (its printed baseline has ridge κ² and no 1/d in the kernel, and is another curve); the closed forms on
-    parity are beyond the paper.
-
-    Parameters
-    ----------
-    inputs
-        On the population: "gaussian" (default) replaces the inputs outside S by Gaussians as the mean-field
-        theories do; "binary" is exact on {±1}^d. Ignored on a dataset.
+    On a :class:`models.Dataset` it is exact for every activation (tanh by quadrature) and with
+    hidden biases. On the population of a :class:`models.SparseParity` of degree up to 6, whose
+    inputs outside S are replaced by Gaussians, or a :class:`models.SingleIndex`, m = λ/(λ + κ̃)
+    with the eigenvalue λ of the target and the effective ridge κ̃. Covers the isotropic prior. The
+    equations: nngp.py.
 
     Examples
     --------
@@ -83,167 +57,92 @@ class NNGP:
     True
     """
 
-    inputs: str = "gaussian"
-
-    def __post_init__(self):
-        checks.one_of("inputs", self.inputs, ("gaussian", "binary"))
-
     def solve(
-        self, network: TwoLayerNetwork, data: Dataset | SparseParity, num_data: int | None = None
+        self,
+        network: TwoLayerNetwork,
+        teacher_or_data: SparseParity | SingleIndex | Dataset,
+        *,
+        num_data: int | None = None,
+        start: str = "prior",
+        key: jax.Array | None = None,
+        progress: bool | ProgressCallback | None = None,
     ) -> FixedPoint:
-        """The process given a dataset, or on a population of parity.
+        """The process given a data set, or on a population.
 
         Parameters
         ----------
         network
             With the isotropic prior.
-        data
-            A dataset (any x and y), or a teacher: its population.
+        teacher_or_data
+            A data set (any x and y), or a teacher: its population.
         num_data
             With a teacher: P for the average over data sets of that size; None for the population.
+        start, key, progress
+            As every theory takes them; the answer is unique and exact, and takes no time.
 
         Returns
         -------
         FixedPoint
-            A :class:`GaussianProcessPoint` on a dataset.
+            A :class:`GaussianProcessPoint` on a data set.
 
         Raises
         ------
         ValueError
             For a combination that the theory does not cover.
         """
-        if isinstance(data, Dataset):
+        checks.one_of("start", start, ("prior", "aligned"))
+        if isinstance(teacher_or_data, Dataset):
             if num_data is not None:
                 raise ValueError("num_data must be None on a Dataset, whose number of rows is P; got both.")
-            return self._on_dataset(network, data)
-        return self._on_population(network, data, num_data)
-
-    def _on_population(
-        self, network: TwoLayerNetwork, teacher: SparseParity, num_data: int | None
-    ) -> FixedPoint:
-        if covers(network, teacher):
-            return nngp_point(network, teacher, num_data)
-        problem = parity_problem(network, teacher, "NNGP", Isotropic)
-        if num_data is not None:
-            checks.whole("num_data", num_data, 1)
-        spectrum = {"gaussian": gaussian_spectrum, "binary": binary_spectrum}[self.inputs](
-            problem, network.prior.scale
-        )
-        curve = learning_curve(spectrum, problem.kappa, num_data)
-        m = curve.order_parameter
-        # dm/dλ at fixed κ̃; the target's own share in κ̃ is of relative order 1/P.
-        error = spectrum.error * curve.effective_ridge / (spectrum.target + curve.effective_ridge) ** 2
-        return _point(
-            FixedPoint, network, m, curve.mse_draw, curve.mse_mean, curve.residual, error + 1e-15, 1.0,
-            spectrum.effective_sample_size,
-        )  # fmt: skip
-
-    def _on_dataset(self, network: TwoLayerNetwork, data: Dataset) -> GaussianProcessPoint:
-        _check_dataset(network, data)
-        noise = network.kappa**2 * data.num_data
-        posterior = regress(
-            nngp_kernel(network, data.x),
-            nngp_kernel(network, data.x, data.x_test),
-            nngp_variance(network, data.x_test),
-            data.y,
-            noise,
-        )
-        power = float(np.mean(data.y_test**2))
-        m = float(np.mean(posterior.predictions * data.y_test)) / power
-        mse_mean = float(np.mean((posterior.predictions - data.y_test) ** 2))
-        mse_draw = mse_mean + float(posterior.predictive_variance.mean())
-        # Rounding of the linear solve, by its backward error times the condition number.
-        error = np.finfo(float).eps * posterior.condition * max(abs(m), 1.0)
-        return _point(
-            GaussianProcessPoint, network, m, mse_draw, mse_mean, posterior.residual, error,
-            None if data.relevant is None else 1.0,
-            sampler=ReadoutSampler(network, data),
-            predictions=posterior.predictions,
-            predictive_variance=posterior.predictive_variance,
-            elpd_loo_pointwise=posterior.elpd_loo_pointwise,
-            log_density_pointwise=posterior.log_density_pointwise,
-        )  # fmt: skip
+            return nngp_on_dataset(network, teacher_or_data)
+        return _on_population(network, teacher_or_data, num_data, start)
 
 
-@dataclass(frozen=True)
-class ReadoutSampler:
-    """Networks of the NNGP at finite width: hidden weights from the prior, readouts from their exact posterior.
-
-        w, b ~ prior,     a | w, b, data ~ Normal(Λ⁻¹ N^(-γ) Φ y/(κ²P), Λ⁻¹),   Λ = I/σ_a² + N^(-2γ) ΦΦᵀ/(κ²P)
-
-    with Φ (N, P) the hidden activations on the training inputs.
-
-    Parameters
-    ----------
-    network, data
-        See :class:`NNGP`.
-    """
-
-    network: TwoLayerNetwork
-    data: Dataset
-
-    def __call__(self, rng: np.random.Generator, num_draws: int) -> dict[str, np.ndarray]:
-        """Arrays w (num_draws, N, d), a (num_draws, N) and, with biases, b (num_draws, N)."""
-        network, n = self.network, self.network.width
-        scale = network.prior.precision(network.input_dim) ** -0.5
-        networks = {"w": scale * rng.standard_normal((num_draws, n, network.input_dim))}
-        if network.bias:
-            networks["b"] = network.bias_scale * rng.standard_normal((num_draws, n))
-        biases = networks.get("b", np.zeros((num_draws, n)))
-        networks["a"] = np.stack(
-            [self.readout(rng, w, b) for w, b in zip(networks["w"], biases, strict=True)]
-        )
-        return networks
-
-    def readout(self, rng: np.random.Generator, w: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """One draw of a (N,) given w (N, d) and b (N,)."""
-        network, data = self.network, self.data
-        noise = network.kappa**2 * data.num_data
-        hidden = (
-            hidden_activation(network.activation, w @ data.x.T + b[:, None]) * network.width**-network.gamma
-        )
-        precision = hidden @ hidden.T / noise + np.eye(len(w)) / network.readout_scale**2
-        factor = cholesky(precision, lower=True)
-        whitened = solve_triangular(factor, hidden @ data.y / noise, lower=True)
-        return solve_triangular(factor, whitened + rng.standard_normal(len(w)), lower=True, trans="T")
-
-
-def hidden_activation(name: str, u: np.ndarray) -> np.ndarray:
-    """φ(u) in float64, by the name that :class:`models.TwoLayerNetwork` gives it."""
-    return _ACTIVATIONS[name](u)
-
-
-def _check_dataset(network: TwoLayerNetwork, data: Dataset) -> None:
-    if not isinstance(network, TwoLayerNetwork):
-        raise ValueError(f"network must be a models.TwoLayerNetwork, got {type(network).__name__}.")
-    if not has_weights_of(network.prior, Isotropic):
-        raise ValueError(
-            f"prior must be models.Isotropic for NNGP, got {type(network.prior).__name__}: precisions shared by "
-            "all neurons keep fluctuating at infinite width, and the limit is no Gaussian process."
-        )
-    if data.input_dim != network.input_dim:
-        raise ValueError(
-            f"x must have input_dim={network.input_dim} columns to match the network, got {data.input_dim}."
-        )
-
-
-def _point(kind, network, m, mse_draw, mse_mean, residual, error, relevance_ratio, effective=None, **extra):
-    precision = network.prior.precision(network.input_dim)
-    precisions = Precisions(precision, precision)
-    branch = Branch(m, mse_draw, precisions, True, ("prior", "aligned"), residual, float(error))
-    return kind(
+def _on_population(network: TwoLayerNetwork, teacher, num_data: int | None, start: str) -> FixedPoint:
+    if num_data is not None:
+        checks.whole("num_data", num_data, 1)
+    problem = population_problem(network, teacher, "NNGP", Isotropic, max_order=_MAX_ORDER)
+    nodes = lattice(problem)
+    equations = AdaptiveKernelEquations(nodes)
+    rough = prior_averages(equations, [nodes.nodes(np.arange(nodes.num_cells), 0, 1)])
+    found = prior_averages(equations, fine_sets(equations, rough.active_cells()))
+    average = found.latest
+    theta, log_ridge, residual = _at_noise(equations, average.pooled, network.kappa, num_data)
+    figures = equations.figures(theta, log_ridge, average.pooled, num_data)
+    own = [_at_noise(equations, means, network.kappa, num_data) for means in average.means]
+    of_sets = [equations.figures(t, y, average.pooled, num_data)["order_parameter"] for t, y, _ in own]
+    m, mse = float(figures["order_parameter"]), float(figures["mse_draw"])
+    error = float(np.hypot(standard_error(np.array(of_sets)), average.edge + 1e-15))
+    precisions = Precisions(problem.precision, problem.precision)
+    return FixedPoint(
         theory="nngp",
-        start="prior",
+        start=start,
         order_parameter=m,
-        test_mse=mse_draw,
-        test_mse_mean=mse_mean,
+        test_mse=mse,
+        test_mse_mean=float(figures["mse_mean"]),
         precisions=precisions,
-        relevance_ratio=relevance_ratio,
+        relevance_ratio=1.0 if problem.counts[1] else None,
         residual=residual,
-        error=float(error),
-        effective_sample_size=effective,
+        error=error,
+        effective_sample_size=average.effective_sample_size,
         iterations=1,
         converged=True,
-        branches=(branch,),
-        **extra,
+        branches=(Branch(m, mse, precisions, True, ("prior", "aligned"), residual, error),),
     )
+
+
+def _at_noise(equations, means: np.ndarray, kappa: float, num_data: int | None):
+    """θ of the prior's kernel, log κ̃ at κ and P, and the residual of the equation for κ̃, relative
+    to κ̃."""
+    theta, log_noise = equations.start(means), np.asarray(2 * math.log(kappa))
+    if num_data is None:
+        return theta, log_noise, 0.0
+
+    def missing(log_ridge):
+        return float(noise_squared(equations, theta, np.asarray(log_ridge), num_data)) / kappa**2 - 1
+
+    # κ² grows with κ̃, by at most the trace of the kernel over P.
+    trace = float(equations.excess(theta, np.asarray(300.0)))
+    high = math.log(kappa**2 + trace / num_data) + 1e-9
+    root = brentq(missing, float(log_noise), high, xtol=1e-13, rtol=1e-14)
+    return theta, np.asarray(root), abs(missing(root)) * kappa**2 / math.exp(root)

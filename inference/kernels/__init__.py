@@ -1,1 +1,1 @@
-"""Update rules, one file an algorithm: kernels as NumPyro would take them. Knows NumPyro, not our networks."""
+"""Update rules, one file an algorithm, as NumPyro would take them: no word of our networks."""

@@ -1,4 +1,4 @@
-"""A trajectory that left the finite numbers: kernels set ``diverging``, and whoever runs them raises."""
+"""Trajectories that left the finite numbers: kernels set ``diverging``, their runner raises."""
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,14 @@ def raise_divergence(i, step_size, kernel: str = "SGLD") -> None:
 
 
 def check_finite(kernel, state) -> None:
-    """Raise :class:`DivergenceError` where a chain of `state`, a batch of states of `kernel`, has diverged."""
+    """Raise :class:`DivergenceError` where a chain of `state`, a batch of states, has diverged."""
     if bool(jnp.any(state.diverging)):
         worst = int(jnp.argmax(state.diverging))
         raise_divergence(state.i[worst], state.step_size[worst], type(kernel).__name__)
 
 
 def check_start(kernel, state) -> None:
-    """``ValueError`` where an initial state is outside the finite numbers; inside compiled code its flag says so."""
+    """``ValueError`` for a concrete initial state outside the finite numbers."""
     if not_jax_tracer(state.diverging) and bool(jnp.any(state.diverging)):
         raise ValueError(
             f"init_params (or the initial draw) give {type(kernel).__name__} a potential energy that is not finite; "

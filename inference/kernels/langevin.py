@@ -1,4 +1,4 @@
-"""What all Langevin kernels share: the step size, the preconditioner, minibatches, batches of chains, divergence."""
+"""What all Langevin kernels share: step size, preconditioner, minibatches, batches of chains."""
 
 import copy
 import math
@@ -35,7 +35,7 @@ The fields of the states of all Langevin kernels, to which each adds its own:
 
 
 class ChainKernel(MCMCKernel):
-    """Base of the kernels whose states, namedtuples with ``z`` and ``rng_key``, come alone or one a chain."""
+    """Base of the kernels whose states, namedtuples with ``z`` and ``rng_key``, may be batches."""
 
     sample_field = "z"
     default_fields = ("z", "diverging")
@@ -53,11 +53,11 @@ class ChainKernel(MCMCKernel):
         return self.step(state, model_args, model_kwargs)
 
     def step(self, state, model_args=(), model_kwargs=None):
-        """One step of every chain in `state`: one that diverges stays put from then on, with ``diverging`` set."""
+        """One step of every chain; one that diverges stays put, with ``diverging`` set."""
         return self._by_chain(self._step_one, state, model_args, model_kwargs)
 
     def refresh(self, state, model_args, model_kwargs):
-        """U and ∇U at the current z, where the data have changed, as in :class:`numpyro.infer.Gibbs`."""
+        """U and ∇U at the current z for changed data, as in :class:`numpyro.infer.Gibbs`."""
         return self._by_chain(self._refresh_one, state, model_args, model_kwargs)
 
     def _by_chain(self, function, state, model_args, model_kwargs):
@@ -66,27 +66,16 @@ class ChainKernel(MCMCKernel):
 
 
 class LangevinKernel(ChainKernel):
-    """Base of the kernels that move by ∇Û; a subclass has the parameters of :class:`inference.SGLD`.
+    """Base of the kernels that move by ∇Û, with the parameters of :class:`inference.SGLD`.
 
-    It states its update rule in :meth:`_move`, the type of its states, with :data:`STATE_FIELDS`,
-    in ``_state_type``, and how their own fields begin in :meth:`_own_fields`.
-
-    Attributes
-    ----------
-    stats_fields
-        State fields worth keeping with every draw, by the names that ArviZ gives them.
-    subsamples
-        Whether minibatches are allowed.
-    bias_order
-        p where the step size biases the stationary law by O(εᵖ) with exact gradients; None where it
-        does not.
+    A subclass states its update rule in :meth:`_move`, the type of its states, with
+    :data:`STATE_FIELDS`, in ``_state_type``, and how their own fields begin in :meth:`_own_fields`.
     """
 
-    stats_fields: ClassVar[dict[str, str]] = {
-        "potential_energy": "potential_energy",
-        "step_size": "step_size",
-    }
-    subsamples: ClassVar[bool] = True
+    # State fields worth keeping with every draw, by the names that ArviZ gives them.
+    stats_fields: ClassVar[dict[str, str]] = {name: name for name in ("potential_energy", "step_size")}
+    subsamples: ClassVar[bool] = True  # whether minibatches are allowed
+    # p where the step size biases the stationary law by O(εᵖ) with exact gradients; else None.
     bias_order: ClassVar[int | None] = 1
 
     def __init__(
@@ -116,14 +105,13 @@ class LangevinKernel(ChainKernel):
         self._postprocess_fn = None
 
     def _own_fields(self, z, grad, step, rng_key) -> dict:
-        """The fields of a subclass's own in the first state; ``rng_key`` too, where it is used for them."""
+        """A subclass's own fields in the first state; ``rng_key`` too, where they use it."""
         return {}
 
     def _move(self, state, step, key, energy_and_grad) -> dict:
-        """The update rule: ``z``, ``potential_energy``, ``z_grad`` and other changed fields after one step.
+        """The update rule: ``z``, ``potential_energy``, ``z_grad`` and other fields that change.
 
-        `energy_and_grad` maps z to Û(z) and ∇Û(z) on the minibatch of this step. Fields that leave
-        the finite numbers are not kept, see :meth:`step`.
+        `energy_and_grad` maps z to Û(z) and ∇Û(z) on the minibatch of this step.
         """
         raise NotImplementedError
 
@@ -139,10 +127,9 @@ class LangevinKernel(ChainKernel):
         return self if self._model is None else self.bind(wrapper(self._model))
 
     def accumulating(self):
-        """A copy of this kernel with the exact U and ∇U of a model with minibatches, as the mean over all of them.
+        """A copy of this kernel with the exact U and ∇U, as the mean over all minibatches.
 
-        One evaluation costs that of the full batch, and has the memory of one minibatch; see
-        :meth:`inference.kernels.potential.ModelPotential.accumulated`.
+        See :meth:`inference.kernels.potential.ModelPotential.accumulated`.
         """
         return self._changed(_accumulates=True)
 
@@ -165,7 +152,7 @@ class LangevinKernel(ChainKernel):
         }
 
     def init(self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None):
-        """Initial state, or a batch of states for a batch of keys (``chain_method="vectorized"``)."""
+        """Initial state, or a batch for a batch of keys (``chain_method="vectorized"``)."""
         model_kwargs = {} if model_kwargs is None else model_kwargs
         self._num_warmup = num_warmup
         single = is_prng_key(rng_key)
@@ -271,7 +258,7 @@ def standard_normal(key, z):
 
 
 def _check_step_size(step_size) -> None:
-    """``ValueError`` unless `step_size` is a positive number, or a traceable callable that begins with one."""
+    """``ValueError`` unless a positive number, or a traceable callable that begins with one."""
     value = step_size
     if callable(step_size):
         try:

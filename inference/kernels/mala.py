@@ -49,8 +49,7 @@ class MALA(LangevinKernel):
     Parameters
     ----------
     model, potential_fn, preconditioner, init_strategy
-        As for :class:`inference.SGLD`, like the errors. A model that takes minibatches is refused:
-        the acceptance needs U itself.
+        As for :class:`inference.SGLD`, like the errors. Minibatches are refused.
     step_size
         ε > 0, where the adaptation starts; without it, the step size, or (only then) a schedule.
     adapt_step_size
@@ -71,10 +70,7 @@ class MALA(LangevinKernel):
     """
 
     _state_type = MALAState
-    stats_fields: ClassVar[dict[str, str]] = {
-        **LangevinKernel.stats_fields,
-        "acceptance_rate": "accept_prob",
-    }
+    stats_fields: ClassVar[dict[str, str]] = LangevinKernel.stats_fields | {"acceptance_rate": "accept_prob"}
     subsamples: ClassVar[bool] = False
     bias_order: ClassVar[int | None] = None
 
@@ -102,10 +98,8 @@ class MALA(LangevinKernel):
 
     def settings(self) -> dict:
         """JSON-able settings of the kernel."""
-        return super().settings() | {
-            "adapt_step_size": self._adapts,
-            "target_accept_prob": float(self._target),
-        }
+        own = {"adapt_step_size": self._adapts, "target_accept_prob": float(self._target)}
+        return super().settings() | own
 
     def _own_fields(self, z, grad, step, rng_key):
         return {"accept_prob": jnp.zeros_like(step), "adapt_state": dual_averaging()[0](jnp.log(step))}
@@ -136,7 +130,7 @@ class MALA(LangevinKernel):
         return {"z": z, "potential_energy": energy, "z_grad": grad, "accept_prob": accept_prob, **adapted}
 
     def _adapt(self, state, accept_prob) -> dict:
-        """``adapt_state`` and ``step_size`` after a proposal: the averaged ε from the end of the warm-up on."""
+        """``adapt_state`` and ``step_size`` after a proposal; the averaged ε once warm-up ends."""
         moved = dual_averaging()[1](self._target - accept_prob, state.adapt_state)
         last = state.i + 1 == self._num_warmup
         step = jnp.exp(jnp.where(last, moved[1], moved[0])).astype(state.step_size.dtype)

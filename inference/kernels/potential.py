@@ -1,4 +1,4 @@
-"""U and ∇U of a NumPyro model: its initial values, on minibatches, and accumulated over blocks of the data."""
+"""U and ∇U of a NumPyro model, on minibatches or accumulated over blocks of the data."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,23 +14,8 @@ from numpyro.infer.util import initialize_model, potential_energy
 class ModelPotential:
     """U = -log posterior density of a NumPyro model's unconstrained values.
 
-    Parameters
-    ----------
-    model
-        Python callable containing NumPyro primitives.
-    key, model_args, model_kwargs
-        With which it is traced once, to find the plates that subsample.
-
-    Attributes
-    ----------
-    plates
-        ``{name: (P, B)}`` of the plates that subsample.
-
-    Raises
-    ------
-    ValueError
-        For a latent or deterministic site inside such a plate: each minibatch would give it another
-        meaning.
+    One trace of the model finds the ``plates`` that subsample, ``{name: (P, B)}``; ``ValueError``
+    for a latent or deterministic site in one, to which each minibatch would give another meaning.
     """
 
     def __init__(self, model: Callable, key, model_args: tuple, model_kwargs: dict):
@@ -51,8 +36,7 @@ class ModelPotential:
                     f"site {name!r} must not be inside the subsampled plate {min(local)!r}, where only observed "
                     "sites mean the same from one minibatch to the next; move it out, or use the full batch."
                 )
-        # Parameters outside the posterior (numpyro.param, modules) live on in the postprocessing:
-        # not as tracers.
+        # Parameters outside the posterior (numpyro.param, modules) outlive this trace: no tracers.
         self._stateless = not {"param", "mutable"} & {site["type"] for site in sites.values()}
         # Initial values and deterministic sites are those of the first B points; only U is
         # subsampled afresh. Concrete even while the caller is being traced: it outlives the trace
@@ -62,10 +46,7 @@ class ModelPotential:
         self.fixed = substitute(model, data=first)
 
     def initial_values(self, key, init_params, init_strategy, model_args: tuple, model_kwargs: dict):
-        """Unconstrained values, `init_params` where they are given, and the map to a draw's sites.
-
-        `key` is one key, or a batch of them for a batch of values.
-        """
+        """Unconstrained values, `init_params` where given, and the map to a draw's sites."""
         found = {}
 
         def initialize(key, args, kwargs):
@@ -97,12 +78,7 @@ class ModelPotential:
             U(z) = (1/K) Σ_b Û_b(z),      b = 1, …, K = P/B
 
         where Û_b has the prior, and the log likelihood of block b of the data scaled by P/B: the
-        cost of the full batch, with the memory of one block.
-
-        Raises
-        ------
-        ValueError
-            For several subsampled plates, or a B that does not divide P.
+        cost of the full batch, with the memory of one block. B must divide P.
         """
         if len(self.plates) != 1:
             raise ValueError(
@@ -130,7 +106,7 @@ def _energy_and_grad(model, z, model_args, model_kwargs):
 
 
 def compiled_once(function: Callable, abstract: bool = False) -> Callable:
-    """`function` as one compiled program, where op by op it would compile a program for each operation.
+    """`function` as one compiled program instead of one for each operation.
 
     Arrays among the leaves of its arguments are arguments of the program, anything else is static.
     With `abstract` it is traced only, for its side effects.

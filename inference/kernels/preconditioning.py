@@ -6,8 +6,7 @@ import numpy as np
 from numpyro.distributions.transforms import biject_to
 from numpyro.handlers import seed, trace
 
-# Enough prior draws for a scale; any positive preconditioner leaves the target of the dynamics
-# unchanged.
+# Enough prior draws for a scale; any positive preconditioner leaves the target unchanged.
 _PRIOR_DRAWS = 256
 
 
@@ -32,8 +31,7 @@ def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Ar
         draws = jax.vmap(unconstrained_draw)(jax.random.split(key, _PRIOR_DRAWS))
         return {name: jnp.var(value, axis=0).mean() for name, value in draws.items()}
 
-    # Concrete numbers even while the caller is being traced: they outlive the trace inside the
-    # kernel.
+    # Concrete even while the caller is being traced: they outlive the trace in the kernel.
     with jax.ensure_compile_time_eval():
         return variances(jax.random.key(0))
 
@@ -47,14 +45,7 @@ def check_preconditioner(preconditioner, potential_fn) -> None:
 
 
 def broadcast_preconditioner(preconditioner, z):
-    """`preconditioner` as a pytree like `z`: ones where None or, in a dict, where a site is left out.
-
-    Raises
-    ------
-    ValueError
-        For an unknown site, another structure or shape, or an entry that is not positive and
-        finite.
-    """
+    """`preconditioner` as a pytree like `z`: ones where None or, in a dict, a site is left out."""
     if preconditioner is None:
         return jax.tree.map(lambda v: np.ones((), jnp.result_type(v)), z)
     if isinstance(preconditioner, dict) and isinstance(z, dict):

@@ -36,8 +36,8 @@ class PSGLD(LangevinKernel):
     Parameters
     ----------
     model, potential_fn, step_size, init_strategy
-        As for :class:`inference.SGLD`, like the errors; ε multiplies M, so that its scale is another
-        one.
+        As for :class:`inference.SGLD`, like the errors; ε multiplies M, so that its scale is
+        another one.
     decay
         α in (0, 1): V averages about 1/(1 - α) steps. It starts from each site's mean squared
         gradient, which is also what a run without a warm-up keeps.

@@ -35,6 +35,10 @@ class SGLD(LangevinKernel):
     half of theirs (Leimkuhler and Matthews 2013). At the same cost the bias is O(ε²) with exact
     gradients, and none on a Gaussian: for U = λz²/2 the variance is 1/λ at every stable ε.
 
+    A trajectory outside the finite numbers makes ``sample`` raise :class:`DivergenceError`; under
+    :class:`numpyro.infer.MCMC` the chain stays at its last finite value, with the extra field
+    ``diverging``, which ``print_summary`` counts, set from then on.
+
     **References:**
 
     1. Welling and Teh, *Bayesian learning via stochastic gradient Langevin dynamics* (2011).
@@ -67,15 +71,6 @@ class SGLD(LangevinKernel):
         Whether neighbouring steps share half of their noise. The bias of minibatches stays.
     init_strategy
         Per-site initialisation function of NumPyro.
-
-    Raises
-    ------
-    ValueError
-        For a step size that is not positive, for both of `model` and `potential_fn`.
-    DivergenceError
-        From ``sample``, when a trajectory leaves the finite numbers; no NaN draw is ever returned.
-        Under :class:`numpyro.infer.MCMC` the chain stays at its last finite value and the extra
-        field ``diverging``, which ``print_summary`` counts, is True from then on.
 
     Examples
     --------

@@ -1,9 +1,8 @@
 """A model tempered in κ, by a power of its likelihood.
 
 The likelihood depends on κ as exp(-SSE/(2κ²P)), up to a constant, so that the posterior at κ is the
-one at κ₀ with its likelihood raised to the power β = (κ₀/κ)². Any NumPyro model is tempered by this
-power of its observed sites; the powers are arguments of one compiled program, where a network per κ
-would need one each.
+one at κ₀ with its likelihood raised to the power β = (κ₀/κ)². The powers are arguments of one
+compiled program, where a network per κ would need one each.
 """
 
 from collections.abc import Callable
@@ -35,7 +34,7 @@ class Tempered:
 
 
 def check_temperable(kernel) -> None:
-    """Raise ``ValueError`` unless `kernel` is a Langevin kernel, whose steps follow the power that they are given."""
+    """``ValueError`` unless `kernel` is a Langevin kernel, whose steps follow the given power."""
     if not isinstance(kernel, LangevinKernel):
         raise ValueError(
             f"kernel must be a Langevin kernel such as SGLD(step_size=1e-3), got {type(kernel).__name__}."

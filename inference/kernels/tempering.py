@@ -39,7 +39,7 @@ The state of K replicas, from the posterior's κ (the first) to the largest, wit
 
 
 class ParallelTempering(ChainKernel):
-    """Replica exchange over κ: what is metastable at small κ moves at large κ, and the chains change places.
+    """Replica exchange over κ: what is metastable at small κ moves at large κ.
 
     One step is `steps_per_swap` steps of each replica with its own kernel, then one round of swaps
     of neighbours i and j = i + 1, even i and odd i in turn, each accepted with probability
@@ -60,8 +60,8 @@ class ParallelTempering(ChainKernel):
     Parameters
     ----------
     kernel
-        A Langevin kernel without a model, or with the one to temper. Minibatches are refused: E
-        must be exact.
+        A Langevin kernel without a model, or with the one to temper. Minibatches are refused, as E
+        must be exact; a replica outside the finite numbers raises :class:`DivergenceError`.
     kappas
         κ₀ < κ₁ < …, two at least; κ₀ must be the network's own. Geometric ladders suit; watch
         ``swap_acceptance``, best at 0.2 or so and up, and ``round_trips``.
@@ -69,14 +69,6 @@ class ParallelTempering(ChainKernel):
         Steps of each replica between swaps, ≥ 1.
     step_growth
         p: replica i has the step size ε (κ_i/κ₀)^p, see :func:`annealed_start`.
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range, a ladder that does not begin at the network's κ, or a
-        minibatch.
-    DivergenceError
-        When a replica leaves the finite numbers.
 
     Examples
     --------
@@ -138,7 +130,7 @@ class ParallelTempering(ChainKernel):
         }
 
     def init(self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None):
-        """Initial state, or a batch of states for a batch of keys; the replicas of a chain start at one place."""
+        """Initial state, or a batch for a batch of keys; a chain's replicas start at one place."""
         if self._model is None:
             raise ValueError("ParallelTempering needs a model; call bind(model) first.")
         self._num_warmup = num_warmup
@@ -179,8 +171,7 @@ class ParallelTempering(ChainKernel):
             raise ValueError(f"kappas must begin with the network's kappa={kappa!r}, got {self.kappas[0]!r}.")
         self._replicas = self._kernel.bind(Tempered(model))
         ratios = np.asarray(self.kappas) / self.kappas[0]
-        # float32 also under x64: a wider power would widen the energies of float32 chains from step
-        # to step.
+        # float32 also under x64: a wider power would widen the energies of float32 chains.
         self._powers = jnp.asarray(ratios**-2.0, jnp.float32)
         self._factors = jnp.asarray(ratios**self._growth, jnp.float32)
 
@@ -224,8 +215,7 @@ class ParallelTempering(ChainKernel):
         heading = state.heading[source]
         heading = heading.at[-1].set(jnp.where(heading[-1] == 1, 2, heading[-1]))
         trips = state.round_trips + (heading[0] == 2)
-        # Of the steps since the warm-up, pair 0 has been tried at those with an even number, pair 1
-        # at the others.
+        # Since the warm-up, pair 0 has been tried at steps of even number, pair 1 at the others.
         counts = (state.i >= self._num_warmup) & attempted
         tried = (state.i + 2 - pair % 2) // 2 - (self._num_warmup + 1 - pair % 2) // 2
         gain = jnp.where(counts, (accept_prob - state.swap_acceptance) / jnp.maximum(tried, 1), 0.0)

@@ -26,15 +26,15 @@ def annealed_start(
     step_growth: float = 0.0,
     start: str = "prior",
 ) -> dict:
-    """Initial values for :func:`inference.sample` from chains whose κ falls to that of `network`.
+    """``init_params`` for :func:`inference.sample` from chains whose κ falls to the network's.
 
         κ_l = κ_start (κ/κ_start)^(l/(L-1)),      l = 0, …, L-1
 
-    with `num_levels` L ≥ 2 and `steps_per_level` ≥ 1 steps of `kernel` at each (simulated annealing;
-    Kirkpatrick, Gelatt and Vecchi, *Optimization by simulated annealing*, 1983). A start, not a
-    sample: how much of each mode it finds depends on the speed, so that the chains still have to be
-    judged, also against those from other starts. On a collapsed network a level is the power
-    (κ/κ_l)² of the evidence at the network's κ, not the evidence at κ_l.
+    with `num_levels` L ≥ 2 and `steps_per_level` ≥ 1 steps of `kernel` at each (simulated
+    annealing; Kirkpatrick, Gelatt and Vecchi, *Optimization by simulated annealing*, 1983). A
+    start, not a sample: how much of each mode it finds depends on the speed, so that the chains
+    still have to be judged, also against those from other starts. On a collapsed network a level is
+    the power (κ/κ_l)² of the evidence at the network's κ, not the evidence at κ_l.
 
     Parameters
     ----------
@@ -50,19 +50,6 @@ def annealed_start(
         p ≥ 0: the step size is ε (κ_l/κ)^p. With p = 2 it grows as the likelihood's curvature
         falls; the prior's does not fall. For an underdamped kernel the like is p = 1. No effect
         where the kernel adapts ε.
-
-    Returns
-    -------
-    dict
-        Unconstrained values of every site with the chains leading: the ``init_params`` of
-        ``sample``.
-
-    Raises
-    ------
-    ValueError
-        For an argument out of range.
-    DivergenceError
-        When a chain leaves the finite numbers.
 
     Examples
     --------

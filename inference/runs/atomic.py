@@ -13,13 +13,8 @@ TEMPORARY = ".part-"
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` in the folder of `path`, then rename the result to `path`.
 
-    A reader sees the old file or the new one, never half of one, even after a power cut; after a
-    failure the temporary file is gone.
-
-    Raises
-    ------
-    OSError
-        Where the file cannot be written.
+    A reader sees the old file or the new one, never half of one, even after a power cut; after an
+    ``OSError`` the temporary file is gone.
 
     Examples
     --------
@@ -55,8 +50,7 @@ def reason(error: OSError) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    # A rename may reach the disk before the content that it names, unless the content is forced out
-    # first.
+    # Without this a rename may reach the disk before the content that it names.
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no folders
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

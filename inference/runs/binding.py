@@ -47,17 +47,13 @@ def stats_fields(kernel: MCMCKernel) -> dict[str, str]:
 def check_init_params(
     init_params: dict, network: TwoLayerNetwork, data: Dataset, num_chains: int, own_model: bool
 ) -> None:
-    """``ValueError`` unless `init_params` are finite values with the chains leading, one for every site.
-
-    Names and shapes are those of the network; with `own_model` False the kernel samples another
-    model, whose sites are not known here.
-    """
+    """``ValueError`` unless `init_params` hold finite values of every site, the chains leading."""
     if not isinstance(init_params, dict):
         raise ValueError(
             f"init_params must be a dict of unconstrained site values, got {type(init_params).__name__}."
         )
     shapes = {name: jnp.shape(value) for name, value in init_params.items()}
-    if own_model:
+    if own_model:  # else the kernel samples another model, whose sites are not known here
         starts = partial(start_params, network, data, num_chains=num_chains, start="prior")
         wanted = {name: v.shape for name, v in jax.eval_shape(starts, jax.random.key(0)).items()}
         if shapes != wanted:

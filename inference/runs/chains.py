@@ -1,4 +1,4 @@
-"""Run the chains of any NumPyro kernel in compiled calls of about a second, reporting between them."""
+"""Run the chains of any NumPyro kernel in compiled calls of a second, reporting in between."""
 
 import copy
 import math
@@ -18,13 +18,12 @@ from inference.tracing import TRACE_LOCK
 
 # Of the draws that one compiled call returns.
 _CALL_BYTES = 4 * 2**20
-# Of one compiled call: often enough for Ctrl-C and a lively bar, rarely enough that leaving it is
-# free.
+# Of one compiled call: often enough for Ctrl-C and a lively bar, rarely enough to be free.
 CALL_SECONDS = 1.0
 
 
 class ChainResult(NamedTuple):
-    """What a run leaves behind: ``sites`` and ``fields`` (chain, draw, ...), and the kernel's last state.
+    """What a run leaves: ``sites`` and ``fields`` (chain, draw, ...), and the kernel's last state.
 
     ``gradient_evaluations`` are those of ∇U over all chains, warm-up included: leapfrog steps for
     HMC and NUTS, else steps.
@@ -43,26 +42,10 @@ class CompiledChains:
     arguments, so that a user waits for a single compilation, and so that where a run is cut into
     calls leaves no trace in it.
 
-    Parameters
-    ----------
-    kernel
-        Any kernel whose ``init`` takes a batch of keys, one a chain, and whose ``sample`` then steps
-        a batch of states.
-    keys, model_args, model_kwargs, init_params
-        As for its ``init``.
-    num_warmup
-        Steps before the first kept one, for which the kernel adapts.
-    num_draws, thinning
-        Draws kept of each chain, each after `thinning` steps.
-    fields
-        Names of state fields to collect at every draw; dots reach into nested fields.
-
-    Attributes
-    ----------
-    state
-        The kernel state of all chains; it may be set to one stored earlier.
-    num_steps
-        Steps of each chain in all.
+    The ``init`` of `kernel` takes a batch of keys, one a chain, and its ``sample`` then steps a
+    batch of states. After `num_warmup` steps, in which it adapts, `num_draws` draws are kept of
+    each chain, each after `thinning` steps, with the state fields named in `fields` (dots reach
+    into nested ones). ``state`` of all chains may be set to one stored earlier.
     """
 
     def __init__(
@@ -119,21 +102,12 @@ class CompiledChains:
     def calls(
         self, done: int = 0, seconds: float | None = None
     ) -> Iterator[tuple[int, tuple[dict, dict], bool, int]]:
-        """Take the steps after the first `done`, in compiled calls of about `seconds` (:data:`CALL_SECONDS`).
+        """Take the steps after the first `done`, in calls of `seconds` (:data:`CALL_SECONDS`).
 
-        How many steps one call takes follows the clock. This leaves no trace in the draws: the loop
-        over steps is the same program however often it is left and entered again.
-
-        Yields
-        ------
-        tuple
-            Steps done, then of the last call the sites and fields (draw, chain, ...), whether they
-            are draws to keep, and the gradient evaluations.
-
-        Raises
-        ------
-        DivergenceError
-            When a chain of a kernel of this package leaves the finite numbers.
+        Yields the steps done, then of the last call the sites and fields (draw, chain, ...),
+        whether they are draws to keep, and the gradient evaluations. How many steps one call takes
+        follows the clock, which leaves no trace in the draws: the loop is the same program however
+        often it is left and entered again.
         """
         budget, lengths = 1, (self._capacity, self.num_warmup, self.num_draws, self.thinning)
         while done < self.num_steps:
@@ -156,14 +130,8 @@ def run_chains(
 ) -> ChainResult:
     """All chains of a kernel in memory, the same draws as :class:`numpyro.infer.MCMC`.
 
-    Parameters
-    ----------
-    chains, lengths
-        The arguments of :class:`CompiledChains`.
-    progress
-        Called as ``progress(done, total, text)`` in steps.
-    status
-        From the current sites of all chains to a few words for the progress.
+    `chains` and `lengths` are the arguments of :class:`CompiledChains`; `status` puts the current
+    sites of all chains into a few words for `progress`.
     """
     progress(0, lengths["num_warmup"] + lengths["num_draws"] * lengths["thinning"], "compiling")
     compiled = CompiledChains(*chains, **lengths)
@@ -180,7 +148,7 @@ def run_chains(
 def next_call(
     done: int, budget: int, capacity: int, num_warmup: int, num_draws: int, thinning: int
 ) -> tuple[int, int, bool]:
-    """Draws and steps per draw of the next compiled call of about `budget` steps, and whether its draws are kept.
+    """Draws, and steps per draw, of the next call of about `budget` steps; whether to keep them.
 
     Examples
     --------
@@ -203,7 +171,7 @@ def next_call(
 
 
 def current_text(steps: int, began: float, sites: dict, status: Callable[[dict], str] | None) -> str:
-    """The rate of `steps` since `began`, and the status of the last of the draws `sites` (draw, chain, ...)."""
+    """The rate of `steps` since `began`, and the status of the last draw of `sites` (draw, ...)."""
     rate = steps / max(time.perf_counter() - began, 1e-9)
     text = f"{rate:.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
     return text if status is None else f"{text} {status(jax.tree.map(lambda v: v[-1], sites))}"

@@ -15,30 +15,14 @@ _FORMAT = "mean-field-zoo checkpoint 2"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a run is, and the kernel state from which it goes on.
+    """How far a run is, and the kernel state from which it goes on."""
 
-    Attributes
-    ----------
-    fingerprint
-        What determines the draws, JSON-able.
-    done
-        Steps of each chain so far, warm-up included.
-    pieces
-        Names of the draw files that are valid, in order.
-    work
-        Gradient evaluations so far, over all chains.
-    seconds
-        Wall time so far.
-    leaves
-        Leaves of the kernel state as arrays, keys as their data; none before the first step.
-    """
-
-    fingerprint: dict
-    done: int = 0
-    pieces: tuple[str, ...] = ()
-    work: int = 0
-    seconds: float = 0.0
-    leaves: tuple[np.ndarray, ...] = ()
+    fingerprint: dict  # what determines the draws, JSON-able
+    done: int = 0  # steps of each chain so far, warm-up included
+    pieces: tuple[str, ...] = ()  # names of the draw files that are valid, in order
+    work: int = 0  # gradient evaluations so far, over all chains
+    seconds: float = 0.0  # wall time so far
+    leaves: tuple[np.ndarray, ...] = ()  # of the kernel state, keys as their data; none at first
 
     def with_state(self, state) -> "Checkpoint":
         """This checkpoint with the leaves of `state`."""
@@ -74,8 +58,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     3
     """
     plain = {**asdict(replace(checkpoint, leaves=())), "format": _FORMAT}
-    # NumPy stores the formats of its own; others, such as bfloat16, come back as bytes that need a
-    # name.
+    # NumPy stores its own formats; others, such as bfloat16, come back as nameless bytes.
     plain["dtypes"] = [leaf.dtype.name for leaf in checkpoint.leaves]
     arrays = {f"leaf{i:04d}": leaf for i, leaf in enumerate(checkpoint.leaves)}
 

@@ -1,4 +1,4 @@
-"""The one DataTree schema in which every scheme's draws end, so that every ArviZ function serves every scheme."""
+"""The one DataTree schema in which every scheme's draws end, so that all of ArviZ serves it."""
 
 import json
 from importlib.metadata import version
@@ -42,22 +42,16 @@ def build_tree(
         further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` and
         ``rho`` (the standardised weights of a non-centred prior) are left out, since the others
         determine them.
-    scheme
-        Name of the scheme, such as sgld, nuts-collapsed, mf-guide, or that of a fixed-point theory,
-        such as nngp.
-    settings, seed
-        Its settings, JSON-able, and the ``jax.random.key`` that it started from.
+    scheme, settings, seed
+        Its name, such as sgld, mf-guide or nngp, JSON-able settings, and ``jax.random.key``.
     wall_time_s, gradient_evaluations
         Seconds, compilation included, and full-batch equivalents of ∇U, all chains together.
     independent_draws
         True for i.i.d. draws (guides, fixed points), which have no R-hat.
-    sample_stats
-        Per-draw statistics with leading dimensions (chain, draw).
-    extra_attributes
-        Further attributes of the root: numbers or strings.
+    sample_stats, extra_attributes
+        Per-draw statistics (chain, draw); further attributes of the root, numbers or strings.
     observed
-        What :func:`inference.runs.observables.observe` returns for `posterior`, where that is known
-        already.
+        The :func:`inference.runs.observables.observe` of `posterior`, where that is known already.
     first_draw
         Number of the first draw, where these are a piece of a longer run.
 
@@ -65,9 +59,9 @@ def build_tree(
     -------
     xarray.DataTree
         Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``y``; none with the attribute
-        ``population`` = 1, of draws that have not seen the data), ``predictions`` (``f`` on the test
-        inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data`` (inputs, test
-        data, relevant inputs). Attributes: scheme, prior, independent_draws, settings, network
+        ``population`` = 1, of draws that have not seen the data), ``predictions`` (``f`` on the
+        test inputs), ``order_parameters``, ``observed_data`` (``y``), ``constant_data`` (inputs,
+        test data, relevant inputs). Attributes: scheme, prior, independent_draws, settings, network
         (JSON), seed, versions, wall_time_s, gradient_evaluations, created_at.
     """
     posterior = {
@@ -134,11 +128,8 @@ def describe(network: TwoLayerNetwork) -> dict:
 
 
 def _plate_dims(network: TwoLayerNetwork, data: Dataset) -> dict[str, list[str]]:
-    """Dimension names of every site from its plates.
-
-    ArviZ's own ``infer_dims`` reaches NumPyro through a lazy import that fails where ArviZ was
-    imported first.
-    """
+    """Dimension names of every site from its plates."""
+    # ArviZ's own ``infer_dims`` needs a lazy import that fails where ArviZ was imported first.
     dims = {}
 
     def record():

@@ -1,4 +1,4 @@
-"""Draws on disk: pieces of a run in the schema, put together into one file without holding them in memory."""
+"""Draws on disk: pieces of a run, put together into one file without holding them in memory."""
 
 import errno
 import math
@@ -13,13 +13,12 @@ import xarray as xr
 
 from inference.runs.atomic import replace_file
 
-# A chunk of the final file: large enough to read at the disk's speed, small enough for a look at a
-# few draws.
+# Of a chunk of the final file: read at the disk's speed, yet small for a look at a few draws.
 _CHUNK_BYTES = 2**20
 
 
 def write_tree(tree: xr.DataTree, path: Path, **options) -> None:
-    """Write a tree as netCDF-4 to the file at `path`, in one go; `options` are those of ``to_netcdf``.
+    """Write a tree as netCDF-4 to the file at `path`, with the `options` of ``to_netcdf``.
 
     Through memory, since HDF5 does not survive a disk that fills up under it.
     """
@@ -31,7 +30,7 @@ def write_tree(tree: xr.DataTree, path: Path, **options) -> None:
 
 
 def save_piece(tree: xr.DataTree, path: Path) -> None:
-    """Write the groups of some draws as netCDF-4, whole or not at all; ``OSError`` where that fails."""
+    """Write some draws as netCDF-4, whole or not at all; ``OSError`` where that fails."""
     replace_file(path, lambda temporary: write_tree(tree, temporary))
 
 
@@ -44,11 +43,9 @@ def join_pieces(
     """Put `pieces`, in order, together along the dimension ``draw`` in one netCDF-4 file at `path`.
 
     The first piece is the template: its groups without draws are taken over; attributes of the root
-    are those of the last piece. Memory is that of one variable of one piece.
-
-    `pieces` are files of :func:`save_piece` whose draws follow one another; `path` is written whole
-    or not at all, ``OSError`` where it cannot be; `extra_attributes` go to the root;
-    ``report(done, total)`` counts the pieces.
+    are those of the last piece and `extra_attributes`. Memory is that of one variable of one piece.
+    `path` is written whole or not at all, ``OSError`` where it cannot be; ``report(done, total)``
+    counts the pieces.
     """
 
     def write(temporary: Path) -> None:
@@ -65,7 +62,7 @@ def join_pieces(
 
 
 def open_draws(path: Path) -> xr.DataTree:
-    """A DataTree whose arrays are read from the file at `path` when used; ``ValueError`` for no such file."""
+    """A DataTree whose arrays are read from `path` when used; ``ValueError`` for no such file."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"run file {str(path)!r} does not exist; check the path.")
@@ -79,7 +76,7 @@ def open_draws(path: Path) -> xr.DataTree:
 
 
 def _write_empty(piece: Path, path: Path, attributes: dict, num_draws: int) -> int:
-    """Write a netCDF-4 file like `piece` without draws; returns the bytes that it will have with `num_draws`."""
+    """Write a file like `piece` without draws; returns its bytes once it has `num_draws`."""
     with xr.open_datatree(piece, engine="h5netcdf") as tree:
         encoding, unlimited, room = {}, {}, 0
         for group in tree.subtree:
@@ -125,11 +122,8 @@ def _append(piece: Path, target) -> None:
 
 
 def _reserve(path: Path, num_bytes: int) -> None:
-    """Set room for `num_bytes` aside on the disk; ``OSError`` where there is less.
-
-    HDF5 does not survive a disk that fills up under it; it cuts off what it did not need when it
-    closes the file.
-    """
+    """Set room for `num_bytes` aside on the disk; ``OSError`` where there is less."""
+    # HDF5 does not survive a full disk; it cuts off what it did not need when it closes the file.
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, num_bytes)

@@ -1,4 +1,4 @@
-"""What determines the draws of a run, so that a run is only ever continued, or found again, as itself."""
+"""What determines the draws of a run, so that it is only continued, or found again, as itself."""
 
 import functools
 import hashlib
@@ -39,11 +39,7 @@ def describe_value(value, depth: int = 0):
     Arrays and keys go by their digest; an object by its class, the digest of the class's source
     text (those that it inherits from included) and its fields; a function by its name, source text,
     defaults and the values that it closes over. An edited prior or schedule is thus another one.
-
-    Raises
-    ------
-    ValueError
-        For what no other process could recognise, such as a function without source text.
+    ``ValueError`` for what no other process could recognise, such as a function without source.
 
     Examples
     --------
@@ -90,7 +86,7 @@ def describe_kernel(kernel) -> dict:
 
 
 def describe_platform() -> dict:
-    """What the same settings need to give the same bits: versions, the device and JAX's number formats."""
+    """What the same bits need beside the same settings: versions, device, number formats."""
     return {
         **{name: version(name) for name in _PACKAGES},
         "device": jax.devices()[0].device_kind,
@@ -159,7 +155,7 @@ def _function_source(function: types.FunctionType) -> str:
 
 
 def _inputs(function: types.FunctionType) -> dict:
-    """What a function's result depends on beside its arguments: its closure, defaults and plain globals."""
+    """What a function's result depends on beside its arguments."""
     names, plain = inspect.getclosurevars(function), (bool, int, float, str, np.ndarray, jax.Array)
     constants = {k: v for k, v in names.globals.items() if isinstance(v, plain)}
     defaults = {"defaults": function.__defaults__, "keyword_defaults": function.__kwdefaults__}

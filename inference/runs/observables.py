@@ -1,7 +1,6 @@
-"""Functions of a network that mean the same whatever the labels of its neurons: f, errors, order parameters.
+"""Functions of a network that ignore its neurons' labels: f, errors, order parameters.
 
-Single weights are exchangeable between neurons and flip sign together, so that only such functions
-can be compared between draws, chains and schemes.
+Single weights are exchangeable and flip sign together, so that only such functions can be compared.
 """
 
 from functools import partial
@@ -17,24 +16,14 @@ _BATCH = 8
 
 
 def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, np.ndarray]:
-    """Observables of every draw.
+    """Observables of every draw in `params`: ``w`` (..., N, d), ``a`` and maybe ``b`` (..., N).
 
-    Parameters
-    ----------
-    network, data
-        The network's function counts, not its prior; test averages E_test run over ``data.x_test``.
-    params
-        ``w`` (..., N, d), ``a`` (..., N), with biases ``b`` (..., N); draws lead.
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        ``f_test`` (..., P_test); ``log_likelihood`` (..., P) of Normal(y; f, κ√P); ``train_mse``,
-        ``test_mse`` and ``order_parameter`` m = E_test[f y]/E_test[y²], each (...);
-        ``second_moment`` (..., d), the mean of w_ij² over neurons; ``neuron_norm`` (..., N),
-        |a_i||w_i| in decreasing order; and, where ``data.relevant`` is known, ``relevance_ratio`` =
-        E[w_j²: j∈S]/E[w_j²: j∉S] (absent when every input is relevant) and ``num_specialised``, the
-        number of neurons with more than half of |w_i|² on S.
+    ``f_test`` (..., P_test); ``log_likelihood`` (..., P) of Normal(y; f, κ√P); ``train_mse``,
+    ``test_mse`` and ``order_parameter`` m = E_test[f y]/E_test[y²] over ``data.x_test``, each
+    (...); ``second_moment`` (..., d), the mean of w_ij² over neurons; ``neuron_norm`` (..., N),
+    |a_i||w_i| in decreasing order; and, where ``data.relevant`` is known, ``relevance_ratio`` =
+    E[w_j²: j∈S]/E[w_j²: j∉S] (absent when every input is relevant) and ``num_specialised``, the
+    number of neurons with more than half of |w_i|² on S.
     """
     params = {k: jnp.asarray(params[k], jnp.float32) for k in ("w", "a", "b") if k in params}
     batch = params["a"].shape[:-1]
@@ -45,10 +34,8 @@ def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, 
 
 
 def observe_draws(network: TwoLayerNetwork, data: Dataset, sites: dict, first: int) -> dict[str, np.ndarray]:
-    """Observables of draws (draw, chain, ...) that begin with number `first`, the same bits however they are cut.
-
-    They are observed in blocks of one shape, in which the place of a draw follows from its number.
-    """
+    """Observables of draws (draw, chain, ...) from number `first` on, the same bits however cut."""
+    # In blocks of one shape, in which the place of a draw follows from its number.
     sites = {name: sites[name] for name in ("w", "a", "b") if name in sites}
     count = len(sites["a"])
     before = first % _BATCH
@@ -93,13 +80,13 @@ def _observe_one(network, relevant, params, x, y, x_test, y_test):
 def complete_readouts(
     network: TwoLayerNetwork, data: Dataset, sites: dict, key: jax.Array, first: int = 0
 ) -> dict[str, np.ndarray]:
-    """The sites with ``a``, drawn where `network` is collapsed and they lack it; as they are otherwise.
+    """The sites with ``a``, drawn where `network` is collapsed and they lack it; else as they are.
 
         a | w, y ~ Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹)        (:func:`models.readouts.readout_posterior`)
 
-    `sites` lead with (chain, draw), the draws from number `first` on; the scheme has not used `key`.
-    Draw t of chain c takes the key of (c, first + t), so that its readouts do not depend on how a
-    run was cut.
+    `sites` lead with (chain, draw), the draws from number `first` on; the scheme has not used
+    `key`. Draw t of chain c takes the key of (c, first + t), so that its readouts do not depend on
+    how a run was cut.
 
     Examples
     --------

@@ -106,7 +106,7 @@ class SamplingPlan:
 
     @property
     def chains(self) -> tuple:
-        """Arguments of :class:`inference.runs.chains.CompiledChains`: kernel, keys, those of the model."""
+        """Kernel, keys, model arguments of :class:`inference.runs.chains.CompiledChains`."""
         size = self.subsample_size if self._block is None else self._block
         model_kwargs = {} if size is None else {"subsample_size": size}
         keys = jax.random.split(self._key_chains, self.num_chains)
@@ -114,7 +114,7 @@ class SamplingPlan:
 
     @property
     def options(self) -> dict:
-        """Its further arguments: how long the chains run, where they start, the state fields to collect."""
+        """Its further arguments: how long the chains run, their start, the fields to collect."""
         params = self.init_params
         if params is None:
             params = start_params(self.network, self.data, self._key_start, self.num_chains, self.start)
@@ -157,7 +157,7 @@ class SamplingPlan:
         return self.tree(sites, fields, work, seconds, observed=observed, first_draw=first)
 
     def complete(self, sites: dict, first: int = 0) -> dict:
-        """Sites (chain, draw, ...) from draw `first` on, with readouts where the network is collapsed."""
+        """Sites (chain, draw, ...) from draw `first` on, with readouts also where collapsed."""
         return complete_readouts(self.network, self.data, sites, self._key_readouts, first)
 
     def fingerprint(self) -> dict:
@@ -178,7 +178,7 @@ class SamplingPlan:
         }
 
     def _data_block(self) -> int | None:
-        """Block of the data over which a Langevin kernel accumulates the full batch, where that is faster."""
+        """Block over which a Langevin kernel accumulates the full batch, where that is faster."""
         ours = isinstance(self.kernel, LangevinKernel) and self.kernel.model is self.network
         if not ours or isinstance(self.network, CollapsedNetwork) or self.subsample_size is not None:
             return None

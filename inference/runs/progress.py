@@ -31,8 +31,7 @@ def rich_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
         console=Console(file=sys.stderr),
-        # A large network reports minutes apart; the default of 30 s would leave it without a
-        # remaining time.
+        # A large network reports minutes apart, for which the default of 30 s is too short.
         speed_estimate_period=3600,
     )
 
@@ -41,7 +40,7 @@ def rich_progress() -> Progress:
 def progress_callback(
     progress: bool | ProgressCallback | None, description: str
 ) -> Iterator[ProgressCallback]:
-    """The callback to report to: the caller's own, a bar on standard error (True), or none (False, None)."""
+    """The callback to report to: the caller's own, a bar on standard error (True), or none."""
     if callable(progress):
         yield progress
     elif progress:
@@ -53,6 +52,6 @@ def progress_callback(
 
 
 def fit_text(network: TwoLayerNetwork, data: Dataset, sites: dict) -> str:
-    """How well the current networks (chain, ...) fit: means over chains of the train MSE and of m, in words."""
+    """Means over chains of the current networks' train MSE and m, in words."""
     values = observe(network, data, sites)
     return f"train MSE {values['train_mse'].mean():.3g} m {values['order_parameter'].mean():.3f}"

@@ -39,7 +39,7 @@ def refuse_existing_run(folder: str | Path) -> None:
 
 
 class RunFolder:
-    """The folder `path` with a run in it, made by :func:`open_run`; ``checkpoint`` is the last one written."""
+    """A folder with a run in it, from :func:`open_run`; ``checkpoint`` is the last one written."""
 
     def __init__(self, path: Path, fingerprint: dict, resume: bool):
         self.path = path
@@ -70,7 +70,7 @@ class RunFolder:
         return [self.path / DRAWS / name for name in self.checkpoint.pieces]
 
     def save(self, checkpoint: Checkpoint, tree: xr.DataTree | None = None) -> None:
-        """Write the draws in `tree`, where there are new ones, then the checkpoint that counts them.
+        """Write the draws in `tree`, if any are new, then the checkpoint that counts them.
 
         ``ValueError`` where they cannot be written; what was written before stays valid.
         """
@@ -88,7 +88,7 @@ class RunFolder:
         self.checkpoint = checkpoint
 
     def finish(self, report=lambda done, total: None) -> None:
-        """Put the draws together in ``run.nc`` and remove what led to it; `report` counts draw files."""
+        """Put the draws together in ``run.nc`` and remove the rest; `report` counts draw files."""
         extra = {"fingerprint": json.dumps(self.checkpoint.fingerprint)}
         with _writing(self.path):
             join_pieces(self.pieces, self.path / RUN, extra, report)
@@ -138,10 +138,8 @@ class RunFolder:
 def open_run(folder: str | Path, fingerprint: dict, *, resume: bool) -> Iterator[RunFolder]:
     """The run in `folder`, begun or found there, which no other process writes to in the meantime.
 
-    The folder is made where it does not exist; `fingerprint`, JSON-able, says what determines the
-    draws. ``ValueError`` for a folder with a run, unless `resume`; for a run with another
-    fingerprint; for files that are damaged, that cannot be written, or that another process is
-    writing.
+    ``ValueError`` for a folder with a run, unless `resume`; for a run with another `fingerprint`;
+    for files that are damaged, that cannot be written, or that another process is writing.
     """
     path = Path(folder)
     with _writing(path):

@@ -26,23 +26,11 @@ _MAX_GROWTH = 4.0  # a recommendation beyond this multiple of the ε that was tr
 class StepSizeCheck:
     """Bias of a step size ε, from runs at ε and ε/2.
 
-    Attributes
-    ----------
-    step_size
-        ε, the one that was checked.
-    table
-        Per ``train_mse``, ``order_parameter``, ``second_moment`` (mean square weight) and
-        ``potential_energy``: the columns of :func:`extrapolate`.
-    order
-        p of a bias O(εᵖ).
-    target
-        Relative bias that was asked for.
-    largest_stable
-        ε at which the stiffest direction at the last draws becomes unstable, from the curvature
-        there.
-    recommended
-        ε at which every relative bias, two standard errors added to its size, meets the target; at
-        most half of `largest_stable`, and 4 times the ε that was checked.
+    `table` has the columns of :func:`extrapolate`, for ``train_mse``, ``order_parameter``,
+    ``second_moment`` (mean square weight) and ``potential_energy``, of a bias O(εᵖ) with p =
+    `order`. Above `largest_stable` the stiffest direction at the last draws is unstable. At
+    `recommended` every relative bias, two standard errors added to its size, meets the `target`; it
+    is at most half of `largest_stable`, and 4 times the `step_size` that was checked.
     """
 
     step_size: float
@@ -84,19 +72,10 @@ def extrapolate(table: pd.DataFrame, order: int) -> pd.DataFrame:
 
         A(ε) - A(0) ≈ 2ᵖ/(2ᵖ - 1) (A(ε) - A(ε/2))        to leading order of A(ε) = A(0) + c εᵖ
 
-    Parameters
-    ----------
-    table
-        Index ``function``; the means ``value`` and ``half_value``, and ``se``, the Monte-Carlo error
-        of their difference.
-    order
-        p: 1 for SGLD, 2 for BAOAB without minibatches.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The means, ``bias`` and its error ``se``, and ``scale``, what the bias is relative to: the
-        size of the mean, 1 for the order parameter.
+    with p the `order`: 1 for SGLD, 2 for BAOAB without minibatches. `table` has the index
+    ``function``, the means ``value`` and ``half_value``, and ``se``, the Monte-Carlo error of their
+    difference. It comes back with ``bias``, its error ``se``, and ``scale``, what the bias is
+    relative to: the size of the mean, 1 for the order parameter.
     """
     factor = 2**order / (2**order - 1)
     return table.assign(
@@ -120,31 +99,24 @@ def check_step_size(
     init_params: dict | None = None,
     subsample_size: int | None = None,
 ) -> StepSizeCheck:
-    """Estimate the bias of a kernel's step size on functions of the network, and recommend a step size.
+    """Estimate a step size's bias on functions of the network, and recommend a step size.
 
     Chains at ε and, with twice the steps, at ε/2 cover the same time; :func:`extrapolate` gives the
     bias. Both runs must be in equilibrium, or the difference shows their starts. The largest stable
     ε is that of the top curvature λ of M^½ ∇²U M^½ at the last draws (power iteration on
-    Hessian-vector products), ε < 2/λ for a Langevin step.
+    Hessian-vector products), ε < 2/λ for a Langevin step; :class:`DivergenceError` where ε is too
+    large to be checked at all.
 
     Parameters
     ----------
     kernel
-        A Langevin kernel with a constant step size; without a model, or with `network` as its
-        model.
+        A Langevin kernel that has a bias and a constant step size; without a model, or `network`'s.
     network, data, key, num_chains, start, init_params, subsample_size
         As for :func:`inference.sample`.
     relative_bias
         Target for the recommended step size.
     num_warmup, num_samples
         Steps at ε; twice as many at ε/2.
-
-    Raises
-    ------
-    ValueError
-        For a schedule, a kernel without a bias (MALA), or an argument out of range.
-    DivergenceError
-        Where ε is too large to be checked at all.
 
     Examples
     --------
@@ -203,7 +175,7 @@ def check_step_size(
 
 
 def top_curvature(kernel, data: Dataset, state, key: jax.Array) -> float:
-    """Largest |λ| of M^½ ∇²U M^½ over the chains of `state`, a batch of states of a bound `kernel`."""
+    """Largest |λ| of M^½ ∇²U M^½ over a batch of states of a bound `kernel`."""
     kernel, args = copy.copy(kernel), (jnp.asarray(data.x), jnp.asarray(data.y))
 
     def one(z, metric, key):
@@ -229,7 +201,7 @@ def top_curvature(kernel, data: Dataset, state, key: jax.Array) -> float:
 
 
 def _means(network, data, run, key) -> pd.DataFrame:
-    """``mean`` of the test functions over all draws, and ``se``, their Monte-Carlo standard errors."""
+    """``mean`` of the test functions over all draws, and ``se``, its Monte-Carlo standard error."""
     import arviz_stats  # a second of import that only this check needs
 
     values = observe(network, data, complete_readouts(network, data, run.sites, random.fold_in(key, 4)))

@@ -1,4 +1,4 @@
-"""Run chains into a folder: draws to disk as they come, checkpoints in between, a clean stop at Ctrl-C."""
+"""Run chains into a folder: draws to disk as they come, checkpoints, a clean stop at Ctrl-C."""
 
 import signal
 import threading
@@ -35,20 +35,10 @@ def stream_chains(
 ) -> None:
     """Run `chains`, in their initial state, from where `folder` is to their end: to its ``run.nc``.
 
-    Parameters
-    ----------
-    build
-        ``build(sites, fields, first_draw, work, seconds)`` makes a tree of draws with leading
-        dimensions (draw, chain).
-    checkpoint_every
-        Seconds between checkpoints.
-    began
-        When this part of the run began, by ``time.perf_counter``, for the wall time.
-    progress, status
-        As for :func:`inference.runs.chains.run_chains`.
-
-    :class:`Interrupted` comes after Ctrl-C, with everything up to it saved, ``ValueError`` where the
-    folder cannot be written or a chain diverges.
+    ``build(sites, fields, first_draw, work, seconds)`` makes a tree of draws (draw, chain, ...);
+    this part of the run `began` at that ``time.perf_counter``; `progress` and `status` are as for
+    :func:`inference.runs.chains.run_chains`. :class:`Interrupted` comes after Ctrl-C, with all
+    saved, ``ValueError`` where the folder cannot be written or a chain diverges.
     """
     start, pending, text = folder.checkpoint, [], ""
     if start.leaves:

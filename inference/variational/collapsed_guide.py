@@ -22,19 +22,8 @@ class CollapsedGuide(MeanFieldGuide):
 
     The guide takes the prior's own parametrisation, with ARD the non-centred one as a rule: q(z)
     q(ρ) with w = z/√ρ. Most neurons stay near the prior *given* ρ, z ~ Normal(0, 1), whatever ρ is,
-    and these factors say just that.
-
-    Parameters
-    ----------
-    model
-        A :class:`models.TwoLayerNetwork` with any prior; :attr:`model` is its collapsed form.
-    init_scale
-        As for :class:`inference.MeanFieldGuide`.
-
-    Raises
-    ------
-    ValueError
-        For a model that is not a network, for a scale that is not positive.
+    and these factors say just that. Of a :class:`models.TwoLayerNetwork` with any prior, and of
+    nothing else (``ValueError``), :attr:`model` is the collapsed form.
 
     Notes
     -----

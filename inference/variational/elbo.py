@@ -22,12 +22,8 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
 
     where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are
     NumPyro's analytic ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is
-    all that is left to Monte Carlo.
-
-    Raises
-    ------
-    ValueError
-        When the loss is evaluated on anything but a network with the centred ARD prior.
+    all that is left to Monte Carlo. ``ValueError`` when the loss is evaluated on anything but a
+    network with the centred ARD prior.
 
     Examples
     --------
@@ -60,7 +56,6 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
 
 
 def check_centred(model) -> None:
-    """Raise ``ValueError`` unless `model` is a network with the centred ARD prior."""
     if not isinstance(model, TwoLayerNetwork) or not has_weights_of(model.prior, ARD):
         raise ValueError(
             "ConjugateARDELBO covers a TwoLayerNetwork with the prior ARD(centered=True); "

@@ -1,4 +1,4 @@
-"""Mean-field guides: factorised approximations of a posterior for stochastic variational inference."""
+"""Mean-field guides: factorised approximations of a posterior."""
 
 import copy
 from dataclasses import replace
@@ -94,7 +94,7 @@ class MeanFieldGuide(AutoNormal):
         return TraceMeanField_ELBO(num_particles=num_particles)
 
     def complete(self, key: jax.Array, params: dict, x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        """Sites that a draw of the guide and of the model's deterministic sites lacks; none here."""
+        """Sites that a draw of the guide and the model's deterministic sites lacks; none here."""
         return {}
 
     def settings(self) -> dict:
@@ -151,7 +151,7 @@ class MeanFieldGuide(AutoNormal):
 class MeanFieldARDGuide(MeanFieldGuide):
     """Mean-field guide of a network with the ARD prior, conjugate in the precisions.
 
-        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; …) · Π_j Gamma(ρ_j; α0 + N/2, b_j)
+        q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; …) Π_j Gamma(ρ_j; α0 + N/2, b_j)
         b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
 
     The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`, and has no
@@ -159,19 +159,8 @@ class MeanFieldARDGuide(MeanFieldGuide):
     ``ARD(centered=True)``, whichever was given: ``SVI(guide.model, guide, ...)``. With
     :class:`inference.variational.elbo.ConjugateARDELBO` ρ adds no Monte-Carlo noise.
 
-    Source: Bishop, *Pattern Recognition and Machine Learning* (2006), section 10.3.
-
-    Parameters
-    ----------
-    model
-        A :class:`models.TwoLayerNetwork` with an :class:`models.ARD` prior.
-    init_scale
-        As for :class:`MeanFieldGuide`.
-
-    Raises
-    ------
-    ValueError
-        For a model that is not a network with the ARD prior.
+    ``ValueError`` for a model that is not a network with the ARD prior. Source: Bishop, *Pattern
+    Recognition and Machine Learning* (2006), section 10.3.
 
     Examples
     --------

@@ -13,10 +13,8 @@ from numpyro.infer.util import log_density
 from inference.tracing import TRACE_LOCK
 from inference.variational.guides import MeanFieldGuide
 
-# The run is reported, and its loss recorded, in at most so many pieces.
-_PIECES = 50
-# Draws evaluated at once: bounds the memory for hidden activations.
-_BATCH = 8
+_PIECES = 50  # at most, in which the run is reported and its loss recorded
+_BATCH = 8  # draws evaluated at once: bounds the memory for hidden activations
 
 
 def optimise(
@@ -24,13 +22,9 @@ def optimise(
 ) -> tuple[dict, np.ndarray, np.ndarray]:
     """Ascend the bound from every key; `batch` is (x, y, subsample_size).
 
-    Returns
-    -------
-    tuple
-        Parameters of all restarts (restart leading); steps (step,); and the mean bound since the
-        previous one of them (restart, step).
+    Returns the parameters of all restarts (restart leading); steps (step,); and the mean bound
+    since the previous one of them (restart, step).
     """
-
     x, y, subsample_size = batch
 
     def init(keys, x, y, init_params):
@@ -74,7 +68,7 @@ def final_bounds(guide: MeanFieldGuide, params: dict, keys, x, y) -> tuple[np.nd
 
 
 def draw_mixture(guide: MeanFieldGuide, params: dict, weights: np.ndarray, keys, x, y) -> tuple[dict, dict]:
-    """Independent draws from Σ_r w_r q_r, one for each of `keys`: the sites, and what is known of each.
+    """Independent draws from Σ_r w_r q_r, one for each of `keys`, and what is known of each.
 
     The q_r are `guide` with its `params`, r leading. Known are ``log_p`` (data included), ``log_q``
     = log Σ_r w_r q_r, and ``component``, the r of each draw.

@@ -74,7 +74,7 @@ class ARD(_GammaPrecisions):
             return numpyro.sample("rho", dist.Gamma(self.shape, self.rate_for(input_dim))) ** -0.5
 
     def posterior_precision(self, sum_of_squares: ArrayLike, width: int, input_dim: int) -> jax.Array:
-        """Conditional mean (α0 + N/2)/(β0 + ½ Σ_i w_ij²) of ρ_j given the weights' sums of squares."""
+        """Conditional mean (α0 + N/2)/(β0 + ½ Σ_i w_ij²) of ρ_j given Σ_i w_ij²."""
         return self._conditional_mean(sum_of_squares, width, input_dim)
 
     def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:

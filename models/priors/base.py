@@ -80,11 +80,7 @@ class WeightPrior:
         raise TypeError(f"{type(self).__name__} must define weights(self, width, input_dim).")
 
     def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
-        """Values of this prior's sample sites that reproduce the weights `w`, for aligned starts.
-
-        The default serves priors whose only site is ``w``; a prior with scales or an auxiliary
-        parametrisation overrides it.
-        """
+        """Values of this prior's sites that reproduce `w`, for aligned starts; here just ``w``."""
         return {"w": jnp.asarray(w)}
 
 
@@ -104,10 +100,7 @@ class ScaleMixture(WeightPrior):
     centered = False
 
     def __post_init__(self):
-        """``ValueError`` for a number that is not positive (None is), and for a flag that is not one.
-
-        A subclass whose hyperparameters may be others has a ``__post_init__`` of its own.
-        """
+        """``ValueError`` for a number that is not positive (None is), or a flag that is none."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, bool):
@@ -125,7 +118,7 @@ class ScaleMixture(WeightPrior):
         raise TypeError(f"{type(self).__name__} must define scale_sites(self, w).")
 
     def weights(self, width: int, input_dim: int) -> jax.Array:
-        """The scales' sites and ``w_base`` or ``w`` (neuron, input); returns w (width, input_dim)."""
+        """The scales' sites and ``w_base`` or ``w`` (neuron, input); returns w."""
         scale = self.scales(width, input_dim)
         with neuron_plate(width), input_plate(input_dim):
             if self.centered:

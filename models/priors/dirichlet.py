@@ -64,7 +64,7 @@ class DirichletScaleMixture(ScaleMixture):
         return jnp.sqrt(variance)
 
     def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        """φ in proportion to the columns' mean squares, each with one neuron's prior share added."""
+        """φ in proportion to the columns' mean squares plus one neuron's prior share."""
         share = (w**2).sum(axis=-2) + self.scale**2 / w.shape[-1]
         share = share / share.sum(axis=-1, keepdims=True)
         # The total of the g's sits at its prior mean dα.

@@ -82,7 +82,7 @@ class RegularisedHorseshoe(ScaleMixture):
         return scale
 
     def scale_sites(self, w: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        """λ from the columns' mean squares, τ at τ0, the slab twice as wide as the widest column."""
+        """λ from the columns' mean squares, τ at τ0, the slab twice the widest column."""
         square, d = (w**2).mean(axis=-2), w.shape[-1]
         tau = jnp.full(square.shape[:-1], self.global_scale(d))
         slab = jnp.maximum(self.slab_scale(d) ** 2, 2 * square.max(axis=-1))

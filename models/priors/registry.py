@@ -1,4 +1,4 @@
-"""The zoo's priors by name, priors from a user's own file, and what a list of priors shows of each."""
+"""The zoo's priors by name, priors from a user's file, and what a list shows of each."""
 
 import ast
 import importlib
@@ -33,19 +33,9 @@ PRIORS: dict[str, type[WeightPrior]] = {
 def make_prior(text: str, **defaults) -> WeightPrior:
     """The prior that `text` names: of the zoo, or in a user's file, with its parameters.
 
-    Parameters
-    ----------
-    text
-        ``NAME`` or ``FILE.py:CLASS``, either with parameters as in ``student-t(df=3)``; values are
-        Python literals.
-    defaults
-        Parameters that `text` may override; those that the prior does not have are ignored.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, a file or class that cannot be loaded, an unknown parameter or one out
-        of range.
+    `text` is ``NAME`` or ``FILE.py:CLASS``, either with parameters as in ``student-t(df=3)``, whose
+    values are Python literals; it overrides `defaults`, of which those that the prior does not have
+    are ignored. ``ValueError`` for what is not known, cannot be loaded or is out of range.
 
     Examples
     --------

@@ -41,7 +41,8 @@ def test_a_slow_chain_has_too_few_effective_draws(small_network, small_data):
 
 
 def test_permuted_neurons_change_nothing(small_network, small_data):
-    """Chains that differ only in the labels of their neurons agree, though every single weight's R-hat is large."""
+    """Chains that differ only in the labels of their neurons agree, though every single weight's
+    R-hat is large."""
     draws = prior_draws(small_network, 0)
     order = np.argsort(draws["a"].mean(axis=(0, 1)))
     offset = {name: v.copy() for name, v in draws.items()}
@@ -49,7 +50,8 @@ def test_permuted_neurons_change_nothing(small_network, small_data):
     offset["w"][2:] = offset["w"][2:][:, :, order]
     before = diagnose(tree_of(small_network, small_data, draws))
     after = diagnose(tree_of(small_network, small_data, offset))
-    # Sums over neurons in another order differ in the last bits of float32, which ranks hardly notice.
+    # Sums over neurons in another order differ in the last bits of float32, which ranks hardly
+    # notice.
     np.testing.assert_allclose(before.table["r_hat"], after.table["r_hat"], atol=1e-3)
 
 
@@ -62,7 +64,8 @@ def test_independent_draws_have_no_r_hat(small_network, small_data):
 
 @pytest.mark.parametrize(("spread", "bad"), [(0.1, False), (4.0, True)])
 def test_pareto_k_of_a_guide(small_network, small_data, spread, bad):
-    """Importance ratios with light tails pass; exponential of a wide normal in 1000 draws does not."""
+    """Importance ratios with light tails pass; exponential of a wide normal in 1000 draws does
+    not."""
     rng = np.random.default_rng(0)
     stats = {"log_p": rng.normal(0, spread, (4, 250)), "log_q": np.zeros((4, 250))}
     diagnosis = diagnose(
@@ -75,7 +78,8 @@ def test_pareto_k_of_a_guide(small_network, small_data, spread, bad):
 
 @pytest.mark.parametrize(("width", "wanted"), [(0.5, 0.75), (0.7, 0.51), (2.0, None)])
 def test_pareto_k_is_that_of_posterior_over_guide(small_network, small_data, width, wanted):
-    """For the posterior N(0, 1) and the guide N(0, s²) the ratio's tail has shape 1 - s²; for s > 1 it is bounded."""
+    """For the posterior N(0, 1) and the guide N(0, s²) the ratio's tail has shape 1 - s²; for s > 1
+    it is bounded."""
     x = width * np.random.default_rng(0).normal(size=(4, 2500))
     stats = {"log_p": -(x**2) / 2, "log_q": -(x**2) / (2 * width**2)}
     draws = prior_draws(small_network, 0, draws=2500)

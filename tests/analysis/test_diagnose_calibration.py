@@ -1,4 +1,5 @@
-"""Coverage and LOO-PIT against closed forms of a network with fixed hidden weights, whose posterior is Gaussian."""
+"""Coverage and LOO-PIT against closed forms of a network with fixed hidden weights, whose posterior
+is Gaussian."""
 
 import arviz_stats
 import numpy as np
@@ -16,7 +17,8 @@ NUM_DATA, NUM_TEST, NOISE = 60, 200, 0.05 * 60**0.5
 
 
 def linear_problem(seed, shrink=1.0, target_noise=1.0):
-    """Fixed w; readouts drawn from their exact posterior given w, their deviations times `shrink`."""
+    """Fixed w; readouts drawn from their exact posterior given w, their deviations times
+    `shrink`."""
     rng = np.random.default_rng(seed)
     w = rng.normal(size=(8, 3))
     x, x_test = rng.normal(size=(NUM_DATA, 3)), rng.normal(size=(NUM_TEST, 3))
@@ -73,7 +75,8 @@ def test_right_posteriors_pass_and_their_pits_are_uniform(calibrations):
 
 
 def test_the_expected_range_is_that_of_the_joint_law(calibrations):
-    """Over data sets from the model the observed share falls where it is said to, mean and spread."""
+    """Over data sets from the model the observed share falls where it is said to, mean and
+    spread."""
     rows = [calibration.coverage.loc[0.8] for calibration in calibrations]
     y, low, high = np.array([row[["y", "expected_low", "expected_high"]] for row in rows]).T
     z = (2 * y - low - high) / (high - low)

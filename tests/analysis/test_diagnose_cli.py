@@ -1,4 +1,5 @@
-"""``mfzoo diagnose``: results of one posterior help each other; every figure that a check names is drawn."""
+"""``mfzoo diagnose``: results of one posterior help each other; every figure that a check names is
+drawn."""
 
 import json
 

@@ -61,7 +61,8 @@ def test_superchains_of_other_sizes_are_refused(superchains):
 
 
 def test_errors_of_differences_have_the_right_size():
-    """z-scores between runs of one law have standard deviation 1; AR(1) chains, so that ESS matters."""
+    """z-scores between runs of one law have standard deviation 1; AR(1) chains, so that ESS
+    matters."""
     rng = np.random.default_rng(0)
     names = [f"g{i}" for i in range(120)]
 
@@ -77,7 +78,8 @@ def test_errors_of_differences_have_the_right_size():
 
 
 def named_neurons(seed, activation="relu"):
-    """Draws of four distinct neurons with a little noise, and the same with random labels and signs."""
+    """Draws of four distinct neurons with a little noise, and the same with random labels and
+    signs."""
     rng = np.random.default_rng(seed)
     network = TwoLayerNetwork(3, 4, 0.3, activation=activation)
     data = synthetic.problem(rng)

@@ -1,4 +1,5 @@
-"""Importing and drawing leave the process as it was: no backend, no option, no signal handler changes."""
+"""Importing and drawing leave the process as it was: no backend, no option, no signal handler
+changes."""
 
 import os
 import subprocess
@@ -35,7 +36,8 @@ assert not matplotlib.pyplot.get_fignums()
 
 
 def test_import_changes_nothing():
-    # What a user has imported first: those libraries change warning filters and the environment themselves.
+    # What a user has imported first: those libraries change warning filters and the environment
+    # themselves.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=False, env=environment

@@ -18,7 +18,8 @@ from inference.runs.step_halving import StepSizeCheck
 
 @pytest.fixture(scope="module")
 def good():
-    """Data from the model, exact posterior draws, their result, and a second such run from the aligned start."""
+    """Data from the model, exact posterior draws, their result, and a second such run from the
+    aligned start."""
     data, params, tree = synthetic.good_run(0)
     return data, params, tree, synthetic.second_run(data, 1000)
 
@@ -54,10 +55,12 @@ def test_a_good_run_is_trusted_in_every_respect(good):
 
 @pytest.mark.slow
 def test_false_alarms_are_rare():
-    """50 good runs, all checks: four of them are tests at the 1 % level, two alarms in all are to be expected.
+    """50 good runs, all checks: four of them are tests at the 1 % level, two alarms in all are to
+    be expected.
 
-    A Pareto k̂ above its limit at one of 30 points is no false alarm to be counted with them: with so few points one
-    of them has leverage. Draws are exact, so that every failed check is a false alarm.
+    A Pareto k̂ above its limit at one of 30 points is no false alarm to be counted with them: with
+    so few points one of them has leverage. Draws are exact, so that every failed check is a false
+    alarm.
     """
     alarms = {}
     for seed in range(50):
@@ -188,7 +191,8 @@ def test_permuted_neurons_are_named_and_harm_nothing(good):
 
 
 def test_the_table_and_the_verdict_say_the_same(good):
-    """NUTS with divergent trajectories, a stuck sampler, a bad guide, an unsolved theory: one set of rules."""
+    """NUTS with divergent trajectories, a stuck sampler, a bad guide, an unsolved theory: one set
+    of rules."""
     data, params, tree, _ = good
     diverging = tree.copy()
     diverging["sample_stats"] = tree["sample_stats"].to_dataset().copy(deep=True)

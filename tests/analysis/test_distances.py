@@ -47,7 +47,8 @@ def test_total_variation_and_means_of_shifted_normal_laws():
 
 @pytest.fixture(scope="module")
 def table():
-    """Exact posterior draws three times: as they are, again, and a shrunk function; the first as reference."""
+    """Exact posterior draws three times: as they are, again, and a shrunk function; the first as
+    reference."""
     data, params, tree = synthetic.good_run(0)
     again = synthetic.posterior_networks(np.random.default_rng(9), data)
     mean = params["a"].mean(axis=(0, 1))

@@ -1,4 +1,5 @@
-"""The kernels of ``mfzoo sample``: what each name builds, with its defaults and with options of one's own."""
+"""The kernels of ``mfzoo sample``: what each name builds, with its defaults and with options of
+one's own."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""Summaries of order parameters against hand computation, and their standard errors against known cases."""
+"""Summaries of order parameters against hand computation, and their standard errors against known
+cases."""
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_independent_draws_have_the_plain_standard_error(draws):
 
 
 def test_chains_have_a_standard_error_that_counts_autocorrelation():
-    """AR(1) with coefficient 0.9: the variance of a mean is (1+0.9)/(1-0.9) = 19 times that of independent draws."""
+    """AR(1) with coefficient 0.9: the variance of a mean is (1+0.9)/(1-0.9) = 19 times that of
+    independent draws."""
     rng, phi = np.random.default_rng(1), 0.9
     noise, m = rng.normal(size=(4, 5000)), np.zeros((4, 5000))
     m[:, 0] = noise[:, 0] / np.sqrt(1 - phi**2)
@@ -68,7 +70,8 @@ def test_mse_of_the_mean_is_not_that_of_a_draw(draws):
 
 
 def test_jackknife_of_a_nearly_linear_statistic_is_the_standard_error_over_chains():
-    """Near f = 1/2 and y = 1 the MSE of the mean moves as -f, so that its error is that of the mean over chains."""
+    """Near f = 1/2 and y = 1 the MSE of the mean moves as -f, so that its error is that of the mean
+    over chains."""
     f = 0.5 + 1e-4 * np.random.default_rng(3).normal(size=(4, 50, 1))
     tree = make_tree(f[..., 0], f, np.ones(1), np.ones((4, 50, 2)), np.array([0]), independent=False)
     exact = f.mean(1).std(ddof=1) / np.sqrt(4)

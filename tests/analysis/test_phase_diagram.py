@@ -37,8 +37,8 @@ def test_cells_are_the_fixed_points(grid):
     for kappa in (0.2, 0.05):
         network = TwoLayerNetwork(12, 48, kappa)
         for name, point in (
-            ("adaptive-kernel", AdaptiveKernel().solve(network, TEACHER, 1000)),
-            ("nngp", NNGP().solve(network, TEACHER, 1000)),
+            ("adaptive-kernel", AdaptiveKernel().solve(network, TEACHER, num_data=1000)),
+            ("nngp", NNGP().solve(network, TEACHER, num_data=1000)),
         ):
             cell = grid.sel(theory=name, kappa=kappa, num_data=1000)
             assert abs(cell.order_parameter - point.order_parameter) < 3 * cell.error + 1e-9
@@ -56,15 +56,16 @@ def test_more_data_and_less_noise_learn_more(grid):
 
 
 def test_folds_of_one_kind_share_a_position():
-    # κ² has a minimum and a maximum; at few data the minimum lies below 0, and the maximum stays where it was.
+    # κ² has a minimum and a maximum; at few data the minimum lies below 0, and the maximum stays
+    # where it was.
     m = np.linspace(0, 1, 401)
     noise = 1.3 - 6 * (m - 0.5) ** 3 + 0.9 * (m - 0.5) - m * 0.2
     same = dict.fromkeys(("test_mse", "test_mse_mean", "effective_ridge", "num_aligned"), m)
 
     def folds(shift):
         own = {
-            "replicate_noise_squared": np.stack([noise - shift] * 2),
-            "replicate_order_parameter": np.stack([m] * 2),
+            "set_noise_squared": np.stack([noise - shift] * 2),
+            "set_order_parameter": np.stack([m] * 2),
         }
         return by_kind(NoiseCurve("synthetic", None, noise - shift, m, **same, **own).folds())
 

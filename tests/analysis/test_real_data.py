@@ -38,7 +38,8 @@ def test_probes_are_the_inputs_with_their_rows_permuted_together():
 
 
 def test_probes_are_independent_of_the_target():
-    # |correlation| of 1000 rows: mean √(2/π)/√1000 = 0.025 for probes, and 0.71 for the inputs the target is made of.
+    # |correlation| of 1000 rows: mean √(2/π)/√1000 = 0.025 for probes, and 0.71 for the inputs the
+    # target is made of.
     x, y = arrays(1000, 2)
     data = Dataset(x, y, x[:10], y[:10])
     correlations = []
@@ -77,7 +78,8 @@ def test_a_perfect_a_blind_and_an_odd_ranking():
 
 
 def test_a_result_is_ranked_by_the_neurons_that_matter():
-    # Two inputs and two probes: two neurons of eight have large readouts, and they look at the inputs.
+    # Two inputs and two probes: two neurons of eight have large readouts, and they look at the
+    # inputs.
     rng = np.random.default_rng(0)
     matters = np.arange(8) < 2
     a = np.where(matters, 5.0, 0.1) * np.ones((4, 50, 8))

@@ -1,4 +1,5 @@
-"""The experiment: what it draws and writes is what its cells hold, and no cell looks at the test error to stop."""
+"""The experiment: what it draws and writes is what its cells hold, and no cell looks at the test
+error to stop."""
 
 import contextlib
 import json
@@ -73,7 +74,8 @@ def test_the_table_holds_means_and_standard_errors_over_the_seeds(folder):
         for name, column in (("order_parameter", "order_parameter"), ("test_mse_draw", "test_mse")):
             one, other = by_hand[name].sel(seed=0).item(), by_hand[name].sel(seed=1).item()
             assert row[column] == pytest.approx((one + other) / 2, rel=1e-12)
-            # Of two values: |difference|/√2 is their standard deviation, and √2 less that of their mean.
+            # Of two values: |difference|/√2 is their standard deviation, and √2 less that of their
+            # mean.
             assert row[f"{column}_se"] == pytest.approx(abs(one - other) / 2, rel=1e-9)
             assert one != other  # the seed draws other data and other chains
             written = cells[(cells.num_data == size)].set_index("seed")[name]

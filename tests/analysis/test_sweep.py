@@ -1,4 +1,5 @@
-"""Sweeps: a cell's numbers depend on its coordinates alone, and failures, deaths and stops lose no other cell."""
+"""Sweeps: a cell's numbers depend on its coordinates alone, and failures, deaths and stops lose no
+other cell."""
 
 import importlib
 import json
@@ -51,7 +52,8 @@ class Narrow(WeightPrior):
 
 @dataclass(frozen=True)
 class Fragile(SparseParity):
-    """A teacher that fails where it is asked for 31 points, the first `failures` times; `folder` counts them."""
+    """A teacher that fails where it is asked for 31 points, the first `failures` times; `folder`
+    counts them."""
 
     folder: str = ""
     failures: int = 1

@@ -1,4 +1,5 @@
-"""The collapsed network: its evidence against float64 and Monte Carlo, its readouts, its draws by samplers."""
+"""The collapsed network: its evidence against float64 and Monte Carlo, its readouts, its draws by
+samplers."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""What must not depend on the labels and signs of neurons, and observables against a second computation."""
+"""What must not depend on the labels and signs of neurons, and observables against a second
+computation."""
 
 import jax
 import numpy as np

@@ -190,7 +190,8 @@ def test_predictive_draws_the_prior_and_the_posterior_predictive(small_network, 
     assert prior["w"].shape == (2000, 8, 5)
     assert prior["a"].shape == (2000, 8)
     assert prior["y"].shape == (2000, 30)
-    # E_prior[f²] = E[φ²] = E[relu(u)²] = 1/2 for u ~ Normal(0, |x|²/d = 1), and Var y = E[f²] + κ²P.
+    # E_prior[f²] = E[φ²] = E[relu(u)²] = 1/2 for u ~ Normal(0, |x|²/d = 1), and Var y = E[f²] +
+    # κ²P.
     assert abs(z_scores(prior["y"][:, 0] ** 2, 0.5 + 0.3**2 * 30)) < 4
     posterior = {"w": prior["w"][:3], "a": prior["a"][:3]}
     predicted = Predictive(small_network, posterior)(jax.random.key(1), small_data.x)
@@ -243,7 +244,8 @@ def test_isotropic_prior_variance():
 
 @pytest.mark.parametrize("centered", [False, True])
 def test_both_forms_of_ard_have_the_student_marginal_of_w(centered):
-    # w = Normal/√ρ with ρ ~ Gamma(α0, β0) is Student t with 2 α0 degrees of freedom and scale √(β0/α0).
+    # w = Normal/√ρ with ρ ~ Gamma(α0, β0) is Student t with 2 α0 degrees of freedom and scale
+    # √(β0/α0).
     w = prior_weights(ARD(3.0, 0.5, centered=centered), 8000)[:, 0]
     marginal = stats.t(6.0, scale=math.sqrt(0.5 / 3.0))
     moment = marginal.expect(np.abs)

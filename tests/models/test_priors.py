@@ -168,7 +168,8 @@ def test_neurons_and_inputs_are_exchangeable(name):
         return out
 
     assert prior_log_density(prior, permuted([2, 0, 1], [0, 1, 2, 3])) == pytest.approx(value, abs=1e-4)
-    # Grouped inputs may change places within their group only; the precisions of the groups stay where they are.
+    # Grouped inputs may change places within their group only; the precisions of the groups stay
+    # where they are.
     columns = [2, 1, 0, 3] if name == "grouped-ard" else [3, 0, 2, 1]
     assert prior_log_density(prior, permuted([0, 1, 2], columns)) == pytest.approx(value, abs=1e-4)
 
@@ -234,7 +235,8 @@ def test_prior_predictive_against_numpy(name, drawn):
     x = np.array([1.0, -1.0, 0.5, 2.0])
     f = (a * np.maximum(w @ x, 0)).sum(axis=1) / math.sqrt(N)
     ours = np.asarray(network.apply({"w": draws["w"], "a": draws["a"]}, x[None]))[:, 0]
-    # Functions at a point; weights; what two neurons share of one input; what one neuron's inputs share.
+    # Functions at a point; weights; what two neurons share of one input; what one neuron's inputs
+    # share.
     statistics = {
         "f": (ours, f),
         "weight": (draws["w"][:, 0, 1], w[:, 0, 1]),
@@ -247,8 +249,8 @@ def test_prior_predictive_against_numpy(name, drawn):
         assert stats.ks_2samp(first, second).pvalue > 1e-4, label
 
 
-# E[w²] over σ_w²/d: α/(α - 1) where a precision is Gamma(α, ·), ν/(ν - 2) for Student-t. The horseshoe's
-# has no simple form.
+# E[w²] over σ_w²/d: α/(α - 1) where a precision is Gamma(α, ·), ν/(ν - 2) for Student-t. The
+# horseshoe's has no simple form.
 FACTORS = {name: 3 / 2 for name in SAMPLES} | {
     "regularised-horseshoe": None,
     "isotropic": 1.0,
@@ -376,7 +378,8 @@ def test_gradients_are_finite_and_reach_every_site(name, small_data):
         return {k: s["value"] for k, s in sites.items() if s["type"] == "sample" and k != "y"}
 
     rng = np.random.default_rng(0)
-    # Every support is the line or the half-line, so that unconstrained values have the sites' shapes.
+    # Every support is the line or the half-line, so that unconstrained values have the sites'
+    # shapes.
     shapes = jax.eval_shape(sampled, jax.random.key(0))
     z = {k: jnp.asarray(rng.normal(size=v.shape), jnp.float32) for k, v in shapes.items()}
     gradient = jax.jit(jax.grad(lambda z: potential_energy(network, (x, y), {}, z)))(z)

@@ -1,4 +1,5 @@
-"""Every prior through NUTS, SGLD and the guide: relevant inputs are found, and the samplers agree."""
+"""Every prior through NUTS, SGLD and the guide: relevant inputs are found, and the samplers
+agree."""
 
 import math
 from functools import partial

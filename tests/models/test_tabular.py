@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from analysis.cli import main
-from inference.fixed_points.evidence import choose_kappa
-from inference.fixed_points.kernels import nngp_kernel
+from inference.fixed_points.regression.covariances import nngp_kernel
+from inference.fixed_points.regression.evidence import choose_kappa
 from models import ARD, Dataset, TwoLayerNetwork
 
 
@@ -216,8 +216,8 @@ NETWORK = TwoLayerNetwork(input_dim=4, width=64, kappa=1.0)
 def test_known_noise_is_found(criterion, noise, seed):
     choice = choose_kappa(NETWORK, noisy(noise, seed=seed), criterion)
     # The standard deviation of 400 values is known to 1/√800 = 3.5 %; some of them go to f.
-    assert choice.noise == pytest.approx(noise, rel=0.15)
-    assert choice.kappa == pytest.approx(choice.noise / 20)
+    assert choice.target_noise == pytest.approx(noise, rel=0.15)
+    assert choice.kappa == pytest.approx(choice.target_noise / 20)
     assert not choice.at_bound
 
 
@@ -239,8 +239,10 @@ def test_criteria_are_densities_of_the_process_and_stationary():
 
     for criterion, density in (("evidence", evidence), ("loo", leave_one_out)):
         choice = choose_kappa(NETWORK, data, criterion)
-        assert choice.log_density == pytest.approx(density(choice.noise), abs=1e-6)
-        assert density(choice.noise) > max(density(0.97 * choice.noise), density(1.03 * choice.noise))
+        assert choice.log_density == pytest.approx(density(choice.target_noise), abs=1e-6)
+        assert density(choice.target_noise) > max(
+            density(0.97 * choice.target_noise), density(1.03 * choice.target_noise)
+        )
 
 
 def test_noise_that_the_data_do_not_fix_is_at_the_bound():
@@ -248,7 +250,7 @@ def test_noise_that_the_data_do_not_fix_is_at_the_bound():
     linear = replace(NETWORK, activation="identity", prior=ARD())  # its NNGP holds the target exactly
     choice = choose_kappa(linear, data)
     assert choice.at_bound
-    assert choice.noise == pytest.approx(0.03 * np.sqrt(np.mean(data.y**2)), rel=0.01)
+    assert choice.target_noise == pytest.approx(0.03 * np.sqrt(np.mean(data.y**2)), rel=0.01)
     with pytest.raises(ValueError, match="criterion must be one of evidence, loo"):
         choose_kappa(NETWORK, data, "aic")
     with pytest.raises(ValueError, match="x must have input_dim=5 columns"):

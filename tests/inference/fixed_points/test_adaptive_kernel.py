@@ -7,24 +7,22 @@ import jax
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import multivariate_normal
+from straightforward import mode_powers
 
 from inference.fixed_points import NNGP, AdaptiveKernel, MeanField
-from inference.fixed_points.continuation import crossings, trace, turns
-from inference.fixed_points.directions import default_resolution, direction_nodes
-from inference.fixed_points.kernel_density import KernelState, kernel_averages
-from inference.fixed_points.kernel_equations import KernelEquations
-from inference.fixed_points.kernel_modes import Modes, mode_nodes
-from inference.fixed_points.neuron_density import Parameters, averages
-from inference.fixed_points.parity import parity_problem
-from inference.fixed_points.relu import mode_powers, parity_overlap
+from inference.fixed_points.adaptive_kernel import AdaptiveKernelEquations
+from inference.fixed_points.branches.continuation import crossings, densely, trace, turns
+from inference.fixed_points.branches.equations import System
+from inference.fixed_points.branches.solve import solve as solve_with
+from inference.fixed_points.neuron.nodes import lattice
+from inference.fixed_points.populations.problem import population_problem
 from models import ARD, Dataset, Isotropic, SparseParity, TwoLayerNetwork
 
 
-def solve(input_dim, degree, width, kappa, num_data=None, start="prior", theory=None, **options):
+def solve(input_dim, degree, width, kappa, num_data=None, start="prior", **options):
     network = TwoLayerNetwork(input_dim=input_dim, width=width, kappa=kappa, **options)
     teacher = SparseParity(input_dim, degree)
-    return (theory or AdaptiveKernel()).solve(network, teacher, num_data=num_data, start=start)
+    return AdaptiveKernel().solve(network, teacher, num_data=num_data, start=start)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +63,11 @@ def test_published_values_at_degree_two(prior, kappa, num_data, m, mse):
 
 
 def monte_carlo(d, k, width, kappa, num_data, gamma, scales, order=4, prior=None, num=400_000):
-    """The equations as they stand, with neurons drawn in R^d from a wide Gaussian and reweighted to the prior.
+    """The equations as they stand, with neurons drawn in R^d from a wide Gaussian and reweighted to
+    the prior.
 
-    Plain damped iteration round a bisection for λ_k0. Returns m, the test error and the standard error of m from
-    eight batches, each solved on its own.
+    Plain damped iteration round a bisection for λ_k0. Returns m, the test error and the standard
+    error of m from eight batches, each solved on its own.
     """
     weight_scale, readout_scale = scales
     coupling = readout_scale**2 / width ** (2 * gamma)
@@ -152,55 +151,6 @@ def test_against_importance_sampling(kappa, num_data, gamma, scales, prior):
     assert error[0] < 0.02
 
 
-def test_density_of_one_neuron_is_the_exact_conditional():
-    # Evidence ratios by brute force against the determinant lemma, Ā built from the other neurons.
-    rng = np.random.default_rng(0)
-    num_data, d, others, kappa, coupling = 12, 5, 6, 0.3, 0.4
-    x = rng.choice([-1.0, 1.0], (num_data, d))
-    y = x[:, :2].prod(axis=1)
-    background = np.maximum(rng.standard_normal((others, d)) @ x.T, 0)
-    partial = kappa**2 * num_data * np.eye(num_data) + coupling * background.T @ background
-    brute, formula = [], []
-    for w in rng.standard_normal((6, d)):
-        phi = np.maximum(w @ x.T, 0)
-        evidence = multivariate_normal(np.zeros(num_data), partial + coupling * np.outer(phi, phi))
-        brute.append(evidence.logpdf(y))
-        g, b = phi @ np.linalg.solve(partial, phi), phi @ np.linalg.solve(partial, y)
-        formula.append(-0.5 * math.log1p(coupling * g) + 0.5 * coupling * b**2 / (1 + coupling * g))
-    assert np.allclose(np.diff(brute), np.diff(formula), rtol=1e-10)
-
-
-def test_frozen_background_is_the_mean_field_density():
-    # λ = 0 in G and κ̃ = κ²: G = Σ/κ², and B = (1-m) J/κ² as in MF.
-    network, teacher = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05), SparseParity(16, 2)
-    problem = parity_problem(network, teacher, "AdaptiveKernel", Isotropic)
-    nodes = mode_nodes(2, 16, 0, default_resolution(2), 4)
-    state = KernelState(np.zeros(len(nodes.modes)), 0.0, 0.05**2, 16.0, 16.0)
-    kernel = kernel_averages(1 / 64, 16, state, [nodes])
-    plain = averages(problem, Parameters(0.0, 16.0, 16.0), [nodes.directions])
-    assert np.allclose(kernel.node_weights[0], plain.node_weights[0], rtol=1e-9, atol=1e-14)
-    assert np.allclose(kernel.mean[0, -2:], plain.mean[0, 1:], rtol=1e-9)
-
-
-@pytest.mark.parametrize(("degree", "prior", "num_data"), [(2, ARD(), 300), (4, Isotropic(), None)])
-def test_jacobian_is_the_derivative(degree, prior, num_data):
-    network = TwoLayerNetwork(input_dim=16, width=64, kappa=0.05, prior=prior)
-    problem = parity_problem(network, SparseParity(16, degree), "AdaptiveKernel", Isotropic, ARD)
-    equations = AdaptiveKernel()._equations(network, problem, num_data)
-    # The derivative of an average, not of the rule that moves with θ: as good as the rule.
-    resolution = default_resolution(degree, coarse=True)
-    nodes = [mode_nodes(degree, 16, 0, resolution, 4)]
-    rng = np.random.default_rng(0)
-    state = KernelState(0.05 / equations.modes.multiplicities, 0.1, 0.004, 9.0, 14.0)
-    theta = equations.theta(state) + 0.1 * rng.standard_normal(len(equations.theta(state)))
-    _, jacobian, noise = equations.system(theta, math.log(0.05), nodes)
-    direction, step = rng.standard_normal(len(theta)), 1e-5
-    ahead, behind = (equations.system(theta + s * direction, math.log(0.05), nodes)[0] for s in (step, -step))
-    assert np.allclose((ahead - behind) / (2 * step), jacobian @ direction, atol=1e-5)
-    ahead, behind = (equations.system(theta, math.log(0.05) + s, nodes)[0] for s in (step, -step))
-    assert np.allclose((ahead - behind) / (2 * step), noise, atol=1e-6)
-
-
 @pytest.mark.parametrize("num_data", [None, 300])
 def test_infinite_width_is_the_nngp(num_data):
     gap = []
@@ -256,9 +206,17 @@ def test_scales_enter_only_through_their_product():
     assert first.precisions.relevant == 1.0
 
 
+def problem_of(network, degree, order=4):
+    teacher = SparseParity(network.input_dim, degree)
+    return population_problem(network, teacher, "AdaptiveKernel", Isotropic, ARD, max_order=order)
+
+
 def test_order_of_the_cut_does_not_matter():
+    network = TwoLayerNetwork(16, 64, 0.03)
     values = [
-        solve(16, 2, 64, 0.03, 300, theory=AdaptiveKernel(max_order=order)).order_parameter
+        solve_with(AdaptiveKernelEquations, problem_of(network, 2, order), 0.03, 300)
+        .solutions[0]
+        .figures["order_parameter"]
         for order in (4, 6, 12)
     ]
     assert np.ptp(values) < 1e-5
@@ -282,32 +240,42 @@ def test_branches_and_folds_of_the_ard_theory():
 
 def test_plain_iteration_leads_where_the_starts_say():
     network = TwoLayerNetwork(input_dim=16, width=64, kappa=0.129, prior=ARD())
-    problem = parity_problem(network, SparseParity(16, 2), "AdaptiveKernel", ARD)
-    equations = AdaptiveKernel()._equations(network, problem, 300)
-    nodes = [mode_nodes(2, 16, 0, default_resolution(2, coarse=True), 4)]
-    multiplicities = equations.modes.multiplicities
+    nodes = lattice(problem_of(network, 2))
+    equations = AdaptiveKernelEquations(nodes)
+    system = System(equations, [nodes.nodes(np.arange(nodes.num_cells), 0, 8)])
+    multiplicity = nodes.kernel.multiplicity
     for start, rho in (("prior", 16.0), ("aligned", 0.5)):
-        state = KernelState(0.02 / multiplicities, 0.1, 0.02, rho, 16.0)
-        theta, log_kappa = equations.theta(state), math.log(0.129)
+        z = np.log(np.concatenate([0.02 / multiplicity, [0.1], [rho, 16.0], [0.02]]))
         for _ in range(1000):
-            step = equations.residuals(theta, log_kappa, equations.average(theta, nodes).pooled()[0])
-            theta = theta + 0.5 * step
+            step = system.at_noise(0.129, 300)(z)[0]
+            z = z + 0.5 * step
             if np.abs(step).max() < 1e-5:
                 break
+        m = equations.figures(z[:-1], z[-1], system.latest.pooled, 300)["order_parameter"]
         expected = solve(16, 2, 64, 0.129, 300, start=start, prior=ARD()).order_parameter
-        assert equations.order_parameter(theta) == pytest.approx(expected, abs=1e-3)
+        assert m == pytest.approx(expected, abs=1e-3)
 
 
 def test_continuation_goes_round_a_fold():
-    # x² + y² = 1 in the role of F(x, log κ) = 0, from (0, 1) downwards on the side of positive x.
+    # x² + y² = 1 in the role of F(θ, p) = 0, from (0.6, 0.8) downwards on the side of positive x.
     def circle(x, y):
         return x**2 + y**2 - 1, np.diag(2 * x), np.array([2 * y])
 
-    curve = trace(circle, np.array([0.6]), 0.8, lambda point: point.log_kappa < -0.5)
-    assert curve.complete
-    assert turns(curve.samples()[:, 1]) == []
-    curve = trace(circle, np.array([0.6]), 0.8, lambda point: point.theta[0] < -0.5)
-    samples = curve.samples()
+    points = []
+
+    def follow(end):
+        points.clear()
+
+        def visit(y, tangent):
+            points.append((y, tangent))
+            return end(y)
+
+        assert trace(circle, np.array([0.6, 0.8]), visit)
+        return densely(*map(np.array, zip(*points, strict=True)), 16)[0]
+
+    assert turns(follow(lambda y: y[1] < -0.5)[:, 1]) == []
+    samples = follow(lambda y: y[0] < -0.5)
+    np.testing.assert_allclose(np.linalg.norm(samples, axis=1), 1.0, atol=1e-4)
     (fold,) = turns(samples[:, 1])
     assert samples[fold] == pytest.approx([0.0, -1.0], abs=0.05)
     places = crossings(samples[:, 1], -0.9)
@@ -315,24 +283,12 @@ def test_continuation_goes_round_a_fold():
     assert found == pytest.approx([math.sqrt(0.19), -math.sqrt(0.19)], abs=1e-2)
 
 
-@pytest.mark.slow
-def test_error_estimate_over_independent_node_sets(monkeypatch):
-    # Strongly aligned: the scatter over replicates has heavy tails, and eight show what the estimate is worth.
-    module = "inference.fixed_points.adaptive_kernel"
-    monkeypatch.setattr(AdaptiveKernel, "_folds", lambda *_: [])
-    points = []
-    for shift in range(0, 800, 100):
-        monkeypatch.setattr(
-            f"{module}.direction_nodes", lambda k, d, r, *x, s=shift: direction_nodes(k, d, r + s, *x)
-        )
-        points.append(solve(35, 4, 512, 0.005, prior=ARD()))
-    for name, error in (("order_parameter", "error"), ("test_mse", "test_mse_error")):
-        values = np.array([getattr(p, name) for p in points])
-        errors = np.array([getattr(p, error) for p in points])
-        # The weighted mean stands for the truth; one in eight may lie outside.
-        truth = np.average(values, weights=errors**-2.0)
-        assert (np.abs(values - truth) < 3 * errors).sum() >= 7
-        assert values.std(ddof=1) < 2 * errors.mean()
+def test_a_lost_curve_is_no_error():
+    # F = θ² + p has no solution above p = 0: the curve that starts there is lost at once.
+    def nothing(x, p):
+        return np.array([np.nan]), np.eye(1), np.ones(1)
+
+    assert not trace(nothing, np.array([0.0, 1.0]), lambda y, tangent: False)
 
 
 def test_networks_have_the_density_and_the_readout_posterior():
@@ -348,11 +304,12 @@ def test_networks_have_the_density_and_the_readout_posterior():
     error = relevant.std(ddof=1) / relevant.mean() / math.sqrt(40)
     assert abs(relevant.mean() / rest.mean() / point.relevance_ratio - 1) < 4 * error + 0.02
     # The learned kernel of the draws is that of the theory, here in the mode of the parity.
-    w = networks["w"].astype(float)
-    overlap = parity_overlap(w[..., :2], np.linalg.norm(w[..., 2:], axis=-1))
-    learned = (overlap**2).sum(axis=1) / 64
+    w = networks["w"].astype(float).reshape(-1, 16)
+    overlap = mode_powers(w[:, :2], np.linalg.norm(w[:, 2:], axis=1), 0)[:, 2, 0].reshape(40, 64)
+    learned = overlap.sum(axis=1) / 64
     assert abs(learned.mean() - point.eigenvalues[2, 0]) < 4 * learned.std(ddof=1) / math.sqrt(40)
-    # m is concave in the kernel, and independent neurons make it fluctuate: the draws lie below the theory.
+    # m is concave in the kernel, and independent neurons make it fluctuate: the draws lie below the
+    # theory.
     f = np.asarray(network.apply(networks, data.x_test))
     m = (f * np.asarray(data.y_test)).mean()
     assert point.order_parameter - 0.12 < m < point.order_parameter
@@ -366,27 +323,16 @@ def test_to_dict_is_strict_json():
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["theory"] == "adaptive-kernel"
     assert {"effective_ridge", "amplification", "num_data", "test_mse_error", "folds"} <= set(record)
-    assert {"effective_ridge", "amplification"} <= set(record["branches"][0])
     assert point.eigenvalues[2, 0] / (point.eigenvalues[2, 0] + point.effective_ridge) == pytest.approx(
         point.order_parameter
     )
 
 
-def test_modes_add_up_to_the_power():
-    nodes = mode_nodes(4, 16, 0, default_resolution(4, coarse=True), 3)
-    assert np.allclose(nodes.features[:, :-2].sum(axis=1), 0.5)
-    assert nodes.features.min() >= 0
-    modes = Modes.upto(2, 4, 9)
-    assert modes.max_order == 2  # there are no more than d - k
-    assert isinstance(KernelEquations(None, modes, None, 1.0).modes, Modes)
-
-
 PARITY = SparseParity(8, 2)
 DATA = PARITY.sample(jax.random.key(0), 20, 20)
 REFUSED = [
-    ({"activation": "erf"}, SparseParity(8, 5), {}, "degree must be at most 4"),
+    ({"activation": "erf"}, SparseParity(8, 7), {}, "degree must be at most 6"),
     ({"bias": True}, SparseParity(8, 8), {}, "degree must be smaller"),
-    ({}, SparseParity(8, 3), {}, "degree must be even"),
     ({}, SparseParity(8, 8), {}, "degree must be smaller"),
     ({}, SparseParity(9, 2), {}, "teacher.input_dim must equal"),
     ({}, PARITY, {"num_data": 0}, "num_data must be a whole number"),
@@ -415,15 +361,3 @@ def test_networks_need_the_teachers_data():
         point.sample_networks(jax.random.key(0), 1, other)
     with pytest.raises(ValueError, match="input_dim=8"):
         point.sample_networks(jax.random.key(0), 1, wide)
-    with pytest.raises(ValueError, match="max_order"):
-        AdaptiveKernel(max_order=0)
-
-
-def test_unreached_tolerance_is_reported():
-    # Rounding leaves a residual, though at one noise or another it can be zero.
-    theory = AdaptiveKernel(tolerance=1e-300)
-    points = [solve(8, 2, 16, kappa, theory=theory) for kappa in (0.1, 0.09, 0.08, 0.07)]
-    assert all(point.converged == (point.residual <= 1e-300) for point in points)
-    assert not all(point.converged for point in points)
-    point = next(point for point in points if not point.converged)
-    assert point.residual < 1e-8

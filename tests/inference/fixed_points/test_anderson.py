@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inference.fixed_points.anderson import Anderson
+from inference.fixed_points.particles.anderson import Anderson
 
 
 def solve(matrix, shift, anderson, count, weights=1.0):
@@ -26,7 +26,8 @@ def test_a_linear_map_of_n_unknowns_is_solved_in_n_steps_and_two(seed):
 
 
 def test_what_is_known_of_the_response_serves_a_part():
-    """Decoupled unknowns: the part that keeps its secants is solved at once, where a fresh start is not."""
+    """Decoupled unknowns: the part that keeps its secants is solved at once, where a fresh start is
+    not."""
     slopes, shift = np.array([-3.0, -3.0, 0.5]), np.array([1.0, 2.0, 1.0])
     anderson = Anderson()
     solve(np.diag(slopes), shift, anderson, 5)

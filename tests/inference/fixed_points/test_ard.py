@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from inference.fixed_points import MeanField, MeanFieldARD
-from inference.fixed_points.directions import default_resolution, direction_nodes
-from inference.fixed_points.equations import PrecisionPrior, jacobian, residuals
-from inference.fixed_points.neuron_density import Parameters, averages
-from inference.fixed_points.parity import ParityProblem
+from inference.fixed_points.branches.equations import System
+from inference.fixed_points.mean_field import MeanFieldEquations
+from inference.fixed_points.neuron.nodes import lattice
+from inference.fixed_points.populations.problem import population_problem
 from models import ARD, SparseParity, TwoLayerNetwork
 
 
@@ -88,34 +88,20 @@ def test_solution_satisfies_its_conjugate_update():
     assert second_moments[0] / second_moments[1] == pytest.approx(point.relevance_ratio, rel=1e-6)
 
 
-def test_jacobian_is_the_derivative_of_the_residuals():
-    problem = ParityProblem(12, 4, 64, 0.02, 0.6, 1.2, (0, 1, 2, 3))
-    prior = PrecisionPrior(2.0, 0.2)
-    # The derivative of an average, not of the rule that moves with θ: as good as the rule.
-    nodes = [direction_nodes(4, 12, 0, default_resolution(4, coarse=True))]
-    theta = np.array([0.3, np.log(4.0), np.log(15.0)])
-
-    def value(x):
-        parameters = Parameters.from_vector(x)
-        return residuals(problem, prior, parameters, averages(problem, parameters, nodes).pooled()[0])
-
-    parameters = Parameters.from_vector(theta)
-    mean, covariance, _ = averages(problem, parameters, nodes).pooled()
-    analytic = jacobian(problem, prior, parameters, mean, covariance)
-    step = 1e-3
-    numeric = np.stack(
-        [(value(theta + step * e) - value(theta - step * e)) / (2 * step) for e in np.eye(3)], axis=1
-    )
-    np.testing.assert_allclose(analytic, numeric, rtol=1e-4, atol=1e-5)
+def system(network, degree, seeds, points=8):
+    teacher = SparseParity(network.input_dim, degree)
+    problem = population_problem(network, teacher, "MeanFieldARD", ARD, max_order=0, target_only=True)
+    nodes = lattice(problem)
+    sets = [nodes.nodes(np.arange(nodes.num_cells), seed, points) for seed in seeds]
+    return System(MeanFieldEquations(nodes), sets)
 
 
 def test_residual_vanishes_on_other_nodes_within_the_error():
-    problem = ParityProblem(16, 2, 64, 0.07, 0.5, 1.0, (0, 1))
     point = solve(16, 2, 64, 0.07)
-    parameters = Parameters(point.order_parameter, point.precisions.relevant, point.precisions.rest)
-    nodes = [direction_nodes(2, 16, 500 + r, default_resolution(2)) for r in range(4)]
-    mean, _, _ = averages(problem, parameters, nodes).pooled()
-    assert np.abs(residuals(problem, PrecisionPrior(4.0, 0.25), parameters, mean)).max() < 1e-5
+    theta = [point.order_parameter, np.log(point.precisions.relevant), np.log(point.precisions.rest)]
+    network = TwoLayerNetwork(16, 64, 0.07, prior=ARD())
+    residual = system(network, 2, range(500, 504))(np.array(theta), 2 * np.log(0.07))[0]
+    assert np.abs(residual).max() < 1e-5
 
 
 def test_to_dict_is_strict_json():

@@ -1,4 +1,5 @@
-"""Networks drawn from the theories have the order parameter, test error and second moments that were solved for."""
+"""Networks drawn from the theories have the order parameter, test error and second moments that
+were solved for."""
 
 import math
 

@@ -16,12 +16,10 @@ def network(**changes):
 
 
 CASES = [
-    (MeanField(), network(activation="erf"), SparseParity(8, 5), {}, "degree must be at most 4"),
+    (MeanField(), network(activation="erf"), SparseParity(8, 7), {}, "degree must be at most 6"),
     (MeanField(), network(bias=True), SparseParity(8, 8), {}, "degree must be smaller than input_dim"),
     (MeanField(), network(prior=ARD()), PARITY, {}, "prior must be models.Isotropic"),
     (MeanField(), network(input_dim=9), PARITY, {}, "teacher.input_dim must equal"),
-    (MeanField(), network(), SparseParity(8, 3), {}, "degree must be even"),
-    (MeanField(), network(), SparseParity(8, 1), {}, "degree must be even"),
     (MeanField(), network(), SparseParity(8, 8), {}, "degree must be smaller than input_dim"),
     (MeanField(), network(), ParitySum(8, ((0, 1), (2, 3))), {}, "teacher must be"),
     (MeanField(), network(), SingleIndex(9, 2, 2), {}, "teacher.input_dim must equal"),
@@ -30,7 +28,6 @@ CASES = [
     (MeanFieldARD(), network(), PARITY, {}, "prior must be models.ARD"),
     (MeanFieldARD(), network(prior=ARD()), PARITY, {"start": "cold"}, "start must be one of"),
     (MeanFieldARD(), network(prior=ARD()), PARITY, {"num_data": 5}, "num_data must be None"),
-    (MeanFieldARD(), network(prior=ARD()), SparseParity(8, 5), {}, "degree must be even"),
     (NNGP(), network(prior=ARD()), DATA, {}, "prior must be models.Isotropic"),
     (NNGP(), network(prior=ARD()), PARITY, {}, "prior must be models.Isotropic"),
     (NNGP(), network(input_dim=9), DATA, {}, "x must have input_dim=9"),
@@ -55,22 +52,6 @@ def test_uncovered_combination(theory, net, data, options, message):
         theory.solve(net, data, **options)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
-
-
-def test_unknown_inputs():
-    with pytest.raises(ValueError, match="inputs must be one of gaussian, binary"):
-        NNGP(inputs="uniform")
-
-
-def test_unreached_tolerance_is_reported():
-    # No residual is below 0, whatever luck an iteration has.
-    point = MeanField(tolerance=-1.0).solve(network(), PARITY)
-    assert not point.converged
-    assert 0 < point.order_parameter < 1
-    assert point.residual < 1e-10
-    ard = MeanFieldARD(tolerance=-1.0).solve(network(prior=ARD()), PARITY)
-    assert not ard.converged
-    assert np.isfinite(ard.order_parameter)
 
 
 def test_even_input_scale_has_no_effect_on_prior_precisions():

@@ -1,4 +1,5 @@
-"""MeanField on population parity: published values, independent quadrature, limits, honesty of the error."""
+"""MeanField on population parity: published values, independent quadrature, limits, honesty of the
+error."""
 
 import json
 import math
@@ -8,11 +9,18 @@ import numpy as np
 import pytest
 
 from inference.fixed_points import NNGP, MeanField
-from inference.fixed_points.directions import Resolution, direction_nodes
-from inference.fixed_points.mean_field import solve_order_parameter
-from inference.fixed_points.parity import parity_problem
-from inference.fixed_points.relu import parity_overlap
+from inference.fixed_points.branches.solve import solve as solve_with
+from inference.fixed_points.mean_field import MeanFieldEquations
+from inference.fixed_points.populations.parity import ParityPopulation
+from inference.fixed_points.populations.problem import population_problem
 from models import Isotropic, SparseParity, TwoLayerNetwork
+
+
+def parity_overlap(relevant_weights, rest_norm):
+    """J(w) of ReLU, for w_S (n, k) and s (n,)."""
+    k = relevant_weights.shape[1]
+    population = ParityPopulation("relu", k, k + 1, 0, target_only=True)
+    return population.amplitudes(relevant_weights, rest_norm[:, None], np.zeros(len(rest_norm)))[0][:, 0]
 
 
 def solve(input_dim, degree, width, kappa, **options):
@@ -30,6 +38,12 @@ def test_order_parameter_at_degree_four(kappa, expected):
     assert point.effective_sample_size > 100
 
 
+def test_a_wide_network_far_below_its_onset():
+    # m rises from 1e-5 to 0.1 within 4 % in κ, where neurons align that were idle just before.
+    point = solve(140, 4, 26_000, 0.002)
+    assert point.order_parameter == pytest.approx(0.658135, abs=1e-5)  # tests/oracles.py
+
+
 @pytest.mark.parametrize(("input_dim", "kappa"), [(35, 0.0345), (70, 0.0241), (140, 0.0178), (280, 0.0130)])
 def test_critical_noise_falls_with_the_input_dimension(input_dim, kappa):
     # κ at which m = 0.1, given to three digits; m changes by about 1 % for each unit in the last.
@@ -45,7 +59,8 @@ def test_against_importance_sampling_from_the_prior(kappa, gamma, scale, readout
     point = solve(d, k, n, kappa, gamma=gamma, prior=Isotropic(scale), readout_scale=readout_scale)
     m = point.order_parameter
     assert 0.02 < m < 0.9
-    # The equations as the paper states them, with w drawn from its prior and no reduction of any kind.
+    # The equations as the paper states them, with w drawn from its prior and no reduction of any
+    # kind.
     rng = np.random.default_rng(1)
     w = rng.standard_normal((1_500_000, d)) * scale / math.sqrt(d)
     power = 0.5 * (w**2).sum(axis=1)
@@ -79,11 +94,9 @@ def test_error_estimate_is_honest(input_dim, degree, width, kappa):
     network = TwoLayerNetwork(input_dim=input_dim, width=width, kappa=kappa)
     teacher = SparseParity(input_dim, degree)
     point = MeanField().solve(network, teacher)
-    resolution = Resolution(128 if degree == 4 else 64, (0.7, 1.0))
-    fine = [direction_nodes.__wrapped__(degree, input_dim, 1000 + r, resolution) for r in range(4)]
-    problem = parity_problem(network, teacher, "MeanField", Isotropic)
-    root = solve_order_parameter(problem, input_dim, input_dim, fine, point.order_parameter, 1e-9)
-    assert abs(root.x[0] - point.order_parameter) < 3 * point.error
+    problem = population_problem(network, teacher, "MeanField", Isotropic, max_order=0, target_only=True)
+    fine = solve_with(MeanFieldEquations, problem, kappa, refinement=4).solutions[0]
+    assert abs(fine.figures["order_parameter"] - point.order_parameter) < 3 * point.error
     assert point.error < 3e-4
 
 
@@ -133,6 +146,7 @@ def test_to_dict_is_strict_json():
     assert set(record) == {
         "theory", "start", "order_parameter", "test_mse", "test_mse_mean", "precisions", "relevance_ratio",
         "residual", "error", "effective_sample_size", "iterations", "converged", "branches",
+        "num_data", "effective_ridge", "amplification", "test_mse_error", "folds",
     }  # fmt: skip
     assert record["branches"][0]["starts"] == ["prior", "aligned"]
     assert record["precisions"] == {"relevant": 16.0, "rest": 16.0}

@@ -1,30 +1,21 @@
-"""Curves of solutions over the noise: published folds and onsets, single solves, an oracle, synthetic curves."""
+"""Curves of solutions over the noise: published folds and onsets, single solves, an oracle,
+synthetic curves."""
 
 import math
 
+import jax
 import numpy as np
 import pytest
 from straightforward import Nodes
 from straightforward import solve as solve_straightforward
 
-from inference.fixed_points import (
-    AdaptiveKernel,
-    MeanField,
-    MeanFieldARD,
-    NoiseCurve,
-    directions,
-    mean_field_curve,
-    mean_field_noise,
-)
-from inference.fixed_points.continuation import CurvePoint
-from inference.fixed_points.directions import default_resolution, direction_nodes
-from inference.fixed_points.equations import PrecisionPrior
-from inference.fixed_points.mean_field_noise import NoiseEquations
-from inference.fixed_points.parity import ParityProblem
-from inference.fixed_points.polished_curve import Knot, polish
+from inference.fixed_points import AdaptiveKernel, MeanField, MeanFieldARD, NoiseCurve
+from inference.fixed_points.branches import curve as followed
+from inference.fixed_points.neuron import nodes as node_sets
 from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
 
-# Theory of the two transitions at k = 2, N = 512: m = 0.1 of MF, and the fold in which MF-ARD's aligned branch ends.
+# Theory of the two transitions at k = 2, N = 512: m = 0.1 of MF, and the fold in which MF-ARD's
+# aligned branch ends.
 PUBLISHED = [
     (35, 0.0345, 0.1075),
     pytest.param(70, 0.0241, 0.1040, marks=pytest.mark.slow),
@@ -80,16 +71,19 @@ def test_mean_field_ard_at_degree_four():
 )
 def test_adaptive_kernel_agrees_with_a_single_solve(prior, kappa, num_data, start):
     teacher = SparseParity(16, 2)
-    curve = AdaptiveKernel().noise_curve(network(16, 64, prior), teacher, 0.03, num_data)
+    curve = AdaptiveKernel().noise_curve(network(16, 64, prior), teacher, 0.03, num_data=num_data)
     found = curve.reached(kappa, start)
-    point = AdaptiveKernel().solve(TwoLayerNetwork(16, 64, kappa, prior=prior), teacher, num_data, start)
+    point = AdaptiveKernel().solve(
+        TwoLayerNetwork(16, 64, kappa, prior=prior), teacher, num_data=num_data, start=start
+    )
     assert (
         abs(found.order_parameter - point.order_parameter) < 3 * math.hypot(found.error, point.error) + 1e-5
     )
     assert found.test_mse == pytest.approx(point.test_mse, rel=1e-3)
     assert found.effective_ridge == pytest.approx(point.effective_ridge, rel=1e-3)
     assert [fold.kappa for fold in curve.folds()] == pytest.approx(list(point.folds), rel=5e-4)
-    networks = point.sampler(np.random.default_rng(0), 200)["w"]
+    data = teacher.sample(jax.random.key(1), 10, 10)  # the readouts' alone
+    networks = point.sample_networks(jax.random.key(0), 200, data)["w"].astype(float)
     share = (networks[:, :, :2] ** 2).sum(axis=2) / (networks**2).sum(axis=2)
     count = (share > 0.5).sum(axis=1)
     assert (
@@ -109,7 +103,7 @@ def test_adaptive_kernel_agrees_with_the_straightforward_solution(kappa, num_dat
         ]
     )
     error = expected.std(axis=0, ddof=1) / 2
-    curve = AdaptiveKernel().noise_curve(network(12, 64), SparseParity(12, 4), 0.01, num_data)
+    curve = AdaptiveKernel().noise_curve(network(12, 64), SparseParity(12, 4), 0.01, num_data=num_data)
     found = curve.reached(kappa)
     assert 0.1 < found.order_parameter < 0.99
     assert abs(found.order_parameter - expected[:, 0].mean()) < 6 * math.hypot(error[0], found.error)
@@ -119,7 +113,9 @@ def test_adaptive_kernel_agrees_with_the_straightforward_solution(kappa, num_dat
 
 def test_one_curve_serves_every_number_of_data():
     theory, teacher = AdaptiveKernel(), SparseParity(16, 2)
-    curves = [theory.noise_curve(network(16, 64), teacher, 0.03, P) for P in (100, 1000, 10**7, None)]
+    curves = [
+        theory.noise_curve(network(16, 64), teacher, 0.03, num_data=P) for P in (100, 1000, 10**7, None)
+    ]
     onsets = [curve.onset(0.1) for curve in curves]
     assert onsets == sorted(onsets)
     assert onsets[2] == pytest.approx(onsets[3], rel=1e-3)
@@ -136,7 +132,8 @@ def test_one_curve_serves_every_number_of_data():
     ],
 )
 def test_a_fold_at_a_tiny_order_parameter(d, width, prior):
-    # Log m turns there within a thousandth in log κ, and the node sets' curves are far from parallel.
+    # Log m turns there within a thousandth in log κ, and the node sets' curves are far from
+    # parallel.
     network, teacher = TwoLayerNetwork(d, width, 1.0, prior=prior), SparseParity(d, 4)
     lower, upper = MeanFieldARD().noise_curve(network, teacher, 0.003).folds()
     assert 0 < lower.order_parameter < 2e-3
@@ -147,67 +144,18 @@ def test_a_fold_at_a_tiny_order_parameter(d, width, prior):
 
 
 def test_wide_ard_networks_have_the_folds_of_a_finer_curve(monkeypatch):
-    # Their precisions together are held by the prior alone: quadrature errors enter them times N/(2 α0) = 3600.
-    def folds(steps):
-        monkeypatch.setattr(
-            directions, "default_resolution", lambda *_, **__: directions.Resolution(8, steps)
-        )
-        for module in (mean_field_curve, mean_field_noise):
-            monkeypatch.setattr(module, "default_resolution", directions.default_resolution)
-        for cached in (mean_field_curve._followed, mean_field_noise._polished, direction_nodes):
-            cached.cache_clear()
+    # Their precisions together are held by the prior alone: quadrature errors enter them times N/(2
+    # α0) = 3600.
+    def folds():
         prior = ARD(shape=3.68)
-        curve = MeanFieldARD().noise_curve(
-            TwoLayerNetwork(23, 26_294, 1.0, prior=prior), SparseParity(23, 2), 0.05
-        )
-        return [fold.kappa for fold in curve.folds()]
+        wide = TwoLayerNetwork(23, 26_294, 1.0, prior=prior)
+        return [fold.kappa for fold in MeanFieldARD().noise_curve(wide, SparseParity(23, 2), 0.05).folds()]
 
-    default = folds(default_resolution(2, coarse=True).steps)
+    default = folds()
     assert len(default) == 2
-    assert default == pytest.approx(folds((0.4, 0.8)), rel=1e-3)
-
-
-def test_points_that_do_not_settle_or_overtake_are_left_out():
-    # An arc of a circle; the second node set's is 1 % larger. At one point Newton is thrown far away.
-    angles = np.linspace(0.1, 1.4, 14)
-    angles[5] = 0.83  # beyond the two that follow
-    points = [
-        CurvePoint(np.array([math.cos(a)]), math.sin(a), np.array([-math.sin(a), math.cos(a)]))
-        for a in angles
-    ]
-
-    def evaluate(theta, log_kappa):
-        x = float(theta[0])
-        own = np.array([[x**2 + log_kappa**2 - r**2] for r in (1.0, 1.01)])
-        wild = abs(math.atan2(log_kappa, x) - angles[10]) < 1e-2
-        value = own.mean(axis=0) + (50.0 if wild else 0.0)
-        return Knot(value, np.array([[2 * x]]), np.array([2 * log_kappa]), own, np.array([x]))
-
-    curve = polish(points, evaluate)
-    radius = math.sqrt((1 + 1.01**2) / 2)
-    assert len(curve.y) == 24 * 10 + 1  # of 14 points, one is wild and two are behind another
-    np.testing.assert_allclose(np.linalg.norm(curve.y, axis=1), radius, atol=1e-4)
-    assert (np.diff(curve.y[:, -1]) > 0).all()
-    np.testing.assert_allclose(np.linalg.norm(curve.replicates[0], axis=1), 1.0, atol=1e-4)
-    np.testing.assert_allclose(np.linalg.norm(curve.replicates[1], axis=1), 1.01, atol=1e-4)
-
-
-def test_a_curve_on_which_nothing_settles_says_so():
-    points = [CurvePoint(np.zeros(1), 0.1 * i, np.array([0.0, 1.0])) for i in range(3)]
-    lost = Knot(np.array([50.0]), np.eye(1), np.zeros(1), np.full((2, 1), 50.0), np.zeros(1))
-    with pytest.raises(ArithmeticError, match="curve of solutions is lost"):
-        polish(points, lambda *_: lost)
-
-
-def test_noise_derivative_of_the_mean_field_equations():
-    problem = ParityProblem(12, 4, 64, 1.0, 0.6, 1.2, (0, 1, 2, 3))
-    equations = NoiseEquations(problem, PrecisionPrior(2.0, 0.2), 10.0)
-    nodes = [direction_nodes(4, 12, 0, default_resolution(4))]
-    theta, log_kappa, step = np.array([0.3, math.log(4.0), math.log(15.0)]), math.log(0.02), 1e-4
-    ahead, behind = (equations.system(theta, log_kappa + s, nodes)[0] for s in (step, -step))
-    derivative = equations.system(theta, log_kappa, nodes)[2]
-    assert np.abs(derivative).min() > 1e-3
-    np.testing.assert_allclose(derivative, (ahead - behind) / (2 * step), rtol=1e-4)
+    monkeypatch.setattr(followed, "_FINE", (4, 128, 128))
+    assert default == pytest.approx(folds(), rel=1e-3)
+    assert node_sets.lattice.cache_info().currsize > 0
 
 
 def synthetic(noise):
@@ -215,8 +163,8 @@ def synthetic(noise):
     m = np.linspace(0, 1, len(noise))
     same = dict.fromkeys(("test_mse", "test_mse_mean", "effective_ridge", "num_aligned"), m)
     own = np.stack([m - 1e-3, m + 1e-3])
-    return NoiseCurve("synthetic", None, noise, m, **same, replicate_noise_squared=np.stack([noise] * 2),
-                      replicate_order_parameter=own)  # fmt: skip
+    return NoiseCurve("synthetic", None, noise, m, **same, set_noise_squared=np.stack([noise] * 2),
+                      set_order_parameter=own)  # fmt: skip
 
 
 def test_an_s_shaped_curve():
@@ -253,8 +201,8 @@ def test_error_of_a_curve_is_the_scatter_of_its_node_sets():
     noise = np.linspace(2.0, 1.0, 101)
     (solution,) = synthetic(noise).solutions(math.sqrt(1.5))
     assert solution.order_parameter == pytest.approx(0.5)
-    # Two node sets: sd √2e-3, over √2, times the 68 % point of a Student t with one degree of freedom.
-    # Shared by the node sets: 1e-4 in κ at dm/dlog κ = -2κ².
+    # Two node sets: sd √2e-3, over √2, times the 68 % point of a Student t with one degree of
+    # freedom. Shared by the node sets: 1e-4 in κ at dm/dlog κ = -2κ².
     assert solution.error == pytest.approx(math.hypot(1.837e-3, 1e-4 * 3.0), rel=1e-3)
 
 
@@ -276,6 +224,6 @@ def test_bad_input():
     with pytest.raises(ValueError, match="kappa must be"):
         MeanField().noise_curve(network(8, 16), SparseParity(8, 2), 0.0)
     with pytest.raises(ValueError, match="num_data must be a whole number"):
-        AdaptiveKernel().noise_curve(network(8, 16), SparseParity(8, 2), 0.1, 0)
+        AdaptiveKernel().noise_curve(network(8, 16), SparseParity(8, 2), 0.1, num_data=0)
     with pytest.raises(ValueError, match=r"prior must be models\.ARD"):
         MeanFieldARD().noise_curve(network(8, 16), SparseParity(8, 2), 0.1)

@@ -1,4 +1,5 @@
-"""The oracles themselves: closed forms, completeness of the modes, the values of the theory's page."""
+"""The oracles themselves: closed forms, completeness of the modes, the values of the theory's
+page."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""Langevin kernels beside SGLD: closed-form stationary laws of their discretised dynamics, and the common contract.
+"""Langevin kernels beside SGLD: closed-form stationary laws of their discretised dynamics, and the
+common contract.
 
 Error bars come from the spread over independent coordinates or chains, four standard errors wide.
 """
@@ -36,7 +37,8 @@ def gaussian(z):
 
 
 def simulate(kernel, key, init_params, num_steps, *, warmup=0, args=(), kwargs=None, fields=("z",)):
-    """State fields after each of `num_steps` steps that follow the warm-up, time leading; and the last state."""
+    """State fields after each of `num_steps` steps that follow the warm-up, time leading; and the
+    last state."""
     state = kernel.init(key, warmup, init_params, args, kwargs)
 
     def advance(state, _):
@@ -54,7 +56,8 @@ def simulate(kernel, key, init_params, num_steps, *, warmup=0, args=(), kwargs=N
 
 
 def assert_mean(values, expected, precise=0.02):
-    """The mean over time (first axis) and independent copies (last axis) is `expected`, to 4 standard errors."""
+    """The mean over time (first axis) and independent copies (last axis) is `expected`, to 4
+    standard errors."""
     copies = values.mean(axis=0)
     error = copies.std(ddof=1) / math.sqrt(copies.size)
     assert error < precise * max(abs(expected), 0.05)
@@ -65,7 +68,8 @@ def copies_of(number):
     return {name: jnp.zeros(number) for name in ("u", "w")}
 
 
-# --- underdamped: the linear map of one step on a Gaussian, its covariance, its lag-one covariance ---
+# --- underdamped: the linear map of one step on a Gaussian, its covariance, its lag-one covariance
+# ---
 
 
 def baoab_map(h, friction, scale):
@@ -130,14 +134,16 @@ def test_stationary_law_of_the_underdamped_kernels(kernel_type, linear_map, h, f
 
 
 def noisy_model(x, batch=2):
-    """U = z²/2 - z Σ_μ x_μ; a minibatch adds noise of variance N²/B (1 - B/N) var(x) to the gradient."""
+    """U = z²/2 - z Σ_μ x_μ; a minibatch adds noise of variance N²/B (1 - B/N) var(x) to the
+    gradient."""
     z = numpyro.sample("z", dist.Normal(0, 1))
     with numpyro.plate("data", len(x), subsample_size=batch) as index:
         numpyro.factor("log", x[index] * z)
 
 
 def noisy_variance(kernel_type, step, friction, noise):
-    """Exact stationary variance of z at λ = 1 with gradient noise of variance `noise` at every step."""
+    """Exact stationary variance of z at λ = 1 with gradient noise of variance `noise` at every
+    step."""
     if kernel_type is SGLD:
         return (2 * step + step**2 * noise) / (1 - (1 - step) ** 2)
     if kernel_type is SGHMC:

@@ -1,4 +1,5 @@
-"""SGLD against the closed-form stationary law of the discretised dynamics, and as a NumPyro kernel."""
+"""SGLD against the closed-form stationary law of the discretised dynamics, and as a NumPyro
+kernel."""
 
 import copy
 import math
@@ -35,7 +36,8 @@ def run(kernel, key=0, args=(), *, num_warmup=0, num_samples=100, **options):
 
 
 def variance_error(variance, r, num):
-    """Standard error of the mean square of `num` draws of a Gaussian AR(1) chain with coefficient r.
+    """Standard error of the mean square of `num` draws of a Gaussian AR(1) chain with coefficient
+    r.
 
     The squares are correlated with r^(2k) at lag k, so that `num` draws count as num (1 - r²)/(1 +
     r²).
@@ -106,7 +108,8 @@ def test_prior_preconditioner_is_the_prior_variance_of_the_unconstrained_value()
 
 
 class Conjugate:
-    """Readouts of a linear network with a fixed hidden layer: their posterior is Gaussian in closed form."""
+    """Readouts of a linear network with a fixed hidden layer: their posterior is Gaussian in closed
+    form."""
 
     def __init__(self, width=4, num_data=24):
         rng = np.random.default_rng(5)
@@ -122,11 +125,13 @@ class Conjugate:
         self.eigenvalues, self.eigenvectors = np.linalg.eigh(self.precision)
 
     def coordinates(self, a):
-        """Deviations of readout draws from the posterior mean, in the eigenbasis of the precision."""
+        """Deviations of readout draws from the posterior mean, in the eigenbasis of the
+        precision."""
         return (np.asarray(a, float) - self.mean) @ self.eigenvectors
 
     def covariance(self, step_size, batch):
-        """Exact stationary covariance, in the eigenbasis, of Langevin steps with minibatches of size `batch`.
+        """Exact stationary covariance, in the eigenbasis, of Langevin steps with minibatches of
+        size `batch`.
 
         Sampling B of P points without replacement gives the gradient the covariance P²/B (1 - B/P)
         times the sample covariance of the per-point gradients φ(φ·a - y)/(κ²P); it is itself linear

@@ -1,4 +1,5 @@
-"""Tempering in κ: marginals at every κ, swaps between modes, the book-keeping of walkers, annealed starts."""
+"""Tempering in κ: marginals at every κ, swaps between modes, the book-keeping of walkers, annealed
+starts."""
 
 import json
 from dataclasses import replace

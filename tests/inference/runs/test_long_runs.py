@@ -1,4 +1,5 @@
-"""Runs that are killed, stopped or run out of disk end with the same draws; memory does not grow with the draws."""
+"""Runs that are killed, stopped or run out of disk end with the same draws; memory does not grow
+with the draws."""
 
 import errno
 import json
@@ -251,7 +252,8 @@ def small_disk(tmp_path):
 
 
 def test_a_small_file_system_that_fills_up(small_disk, reference, monkeypatch):
-    """First while pieces are written, then while they are put together; then there is space enough."""
+    """First while pieces are written, then while they are put together; then there is space
+    enough."""
     folder, resize = small_disk
     monkeypatch.setattr(streaming, "PIECE_BYTES", 30_000)
     monkeypatch.setattr(chains, "CALL_SECONDS", 0.02)
@@ -296,7 +298,8 @@ for folder in (sys.argv[1], None):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_draws(tmp_path):
-    """Peak memory in MiB of a run, and of one with ten times its draws (250 MB); then of the same in memory."""
+    """Peak memory in MiB of a run, and of one with ten times its draws (250 MB); then of the same
+    in memory."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", MEMORY, tmp_path / count, count], stdout=subprocess.PIPE, text=True

@@ -346,7 +346,8 @@ def test_a_prior_of_the_users_own_goes_through_both_samplers(small_data):
 
 
 def estimates(tree):
-    """Means and Monte-Carlo standard errors of m, the test error of a draw and the second moments."""
+    """Means and Monte-Carlo standard errors of m, the test error of a draw and the second
+    moments."""
     values = tree.order_parameters.dataset[["order_parameter", "test_mse", "second_moment"]]
     errors = arviz.mcse(values)
     means = values.mean(("chain", "draw"))

@@ -48,7 +48,8 @@ ONE = TwoLayerNetwork(input_dim=1, width=1, kappa=0.1, activation="tanh")
 
 
 def log_evidence_of(w):
-    """log N(y; 0, τI + φφᵀ) of one neuron with weights w (any shape), by Sherman and Morrison; float64."""
+    """log N(y; 0, τI + φφᵀ) of one neuron with weights w (any shape), by Sherman and Morrison;
+    float64."""
     phi, tau = np.tanh(w[..., None] * X[:, 0]), 0.1**2 * 12
     square = (phi**2).sum(-1)
     quadratic = (Y @ Y - (phi @ Y) ** 2 / (tau + square)) / tau
@@ -214,7 +215,8 @@ def test_aligned_start():
 def test_collapsed_guide_agrees_with_nuts_on_the_default_problem(
     kappa, prior, order_parameter, test_mse, default_data
 ):
-    """With less than a hundredth of NUTS's gradient evaluations; the guides of the joint posterior miss m = 0.79."""
+    """With less than a hundredth of NUTS's gradient evaluations; the guides of the joint posterior
+    miss m = 0.79."""
     given = {} if prior is None else {"prior": prior}
     network = TwoLayerNetwork(input_dim=16, width=64, kappa=kappa, **given)
     tree = fit(network, default_data, CollapsedGuide(), KEY, num_steps=1200, num_restarts=1)

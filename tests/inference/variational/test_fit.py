@@ -1,4 +1,5 @@
-"""`fit`: the schema, restarts, reproducibility, densities, and what the guides find on the default problem."""
+"""`fit`: the schema, restarts, reproducibility, densities, and what the guides find on the default
+problem."""
 
 import json
 import threading
@@ -85,7 +86,8 @@ def test_log_densities_are_those_of_model_and_guide(tree):
     log_prior = stats.norm.logpdf(w, scale=6**-0.5).sum((-2, -1)) + stats.norm.logpdf(a).sum(-1)
     log_p = log_prior + tree["log_likelihood/y"].values.sum(-1)
     np.testing.assert_allclose(tree["sample_stats/log_p"], log_p, rtol=1e-4, atol=1e-2)
-    # E_q[log p - log q] over the draws is the bound that was computed with analytic KLs, by other keys.
+    # E_q[log p - log q] over the draws is the bound that was computed with analytic KLs, by other
+    # keys.
     ratio = (tree["sample_stats/log_p"] - tree["sample_stats/log_q"]).values.ravel()
     error = np.hypot(ratio.std(ddof=1) / ratio.size**0.5, tree.attrs["elbo_se"])
     assert abs(ratio.mean() - tree.attrs["elbo"]) < 4 * error
@@ -126,7 +128,8 @@ def test_aligned_start_of_the_conjugate_guide():
 
 @pytest.fixture(scope="module")
 def simultaneous():
-    """Two fits in two threads, the first with the settings of `tree`; and the progress of the second."""
+    """Two fits in two threads, the first with the settings of `tree`; and the progress of the
+    second."""
     trees, reports = {}, []
     user_network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=HeavyTails())
     jobs = {

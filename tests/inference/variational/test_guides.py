@@ -1,4 +1,5 @@
-"""The guides and their bound against closed forms; every Monte-Carlo comparison is in standard errors."""
+"""The guides and their bound against closed forms; every Monte-Carlo comparison is in standard
+errors."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -253,7 +254,8 @@ def test_local_latent_sites_in_a_minibatch():
 
 
 class LearnedRate(MeanFieldARDGuide):
-    """The rate of the Gamma factor is a parameter of its own, which is the conjugate value at first."""
+    """The rate of the Gamma factor is a parameter of its own, which is the conjugate value at
+    first."""
 
     def precision_factor(self, weights):
         factor = super().precision_factor(weights)

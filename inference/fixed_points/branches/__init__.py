@@ -1,0 +1,1 @@
+"""Every solution of a theory's equations, on one curve in the effective ridge."""

@@ -1,0 +1,1 @@
+"""One neuron: its density, and the nodes over which the density is averaged."""

@@ -1,0 +1,1 @@
+"""The theories on a data set: averages over particles instead of quadrature."""

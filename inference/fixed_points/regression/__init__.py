@@ -1,0 +1,1 @@
+"""Gaussian processes: covariances of neurons, regression, evidence, readouts."""
