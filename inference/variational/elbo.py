@@ -56,6 +56,7 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
 
 
 def check_centred(model) -> None:
+    """``ValueError`` unless `model` is a network with the centred ARD prior."""
     if not isinstance(model, TwoLayerNetwork) or not has_weights_of(model.prior, ARD):
         raise ValueError(
             "ConjugateARDELBO covers a TwoLayerNetwork with the prior ARD(centered=True); "

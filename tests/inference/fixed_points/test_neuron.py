@@ -87,14 +87,16 @@ def test_prior_averages_are_exact(teacher, network):
     assert abs(mean - power.mean()) < 5 * error + 1e-3 * mean
 
 
-def test_quadrature_errors_of_the_prior_are_divided_out():
+@pytest.mark.parametrize("teacher", [SparseParity(35, 4), SingleIndex(5, 2, 2)])
+def test_quadrature_errors_of_the_prior_are_divided_out(teacher):
     # Wide networks amplify them by N/(2 α0): one node in every cell, and still exact to rounding.
-    problem = problem_of(SparseParity(35, 4), target_only=True, prior=ARD())
+    problem = problem_of(teacher, target_only=True, prior=ARD())
+    sets = sets_of(problem, 1, range(2))
     for rho in ([35.0, 35.0], [3.0, 90.0]):
-        naturals = np.zeros((3, 4))
+        naturals = np.zeros((3, sets[0].features.shape[1]))
         naturals[2, -2:] = rho
-        found = averages(NeuronDensity(problem.coupling, naturals, 35), sets_of(problem, 1, range(2)))
-        np.testing.assert_allclose(found.pooled[0, -2:], problem.counts / rho, rtol=1e-7)
+        found = averages(NeuronDensity(problem.coupling, naturals, problem.input_dim), sets)
+        np.testing.assert_allclose(found.pooled[0, -2:], problem.counts / rho, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +235,11 @@ def test_draws_have_the_averages_of_the_quadrature(teacher, network):
     assert (np.abs(features.mean(axis=0) - average.pooled[0]) < 5 * error + 2e-3 * average.pooled[0]).all()
 
 
-def test_scrambles_share_no_bias():
+@pytest.mark.parametrize("degree", [2, 4])
+def test_scrambles_share_no_bias(degree):
     # One node in every cell is a coarse estimate, but it is unbiased: 64 of them average to the
     # fine one.
-    problem = problem_of(SparseParity(12, 4), True)
+    problem = problem_of(SparseParity(12, degree), True)
     equations = MeanFieldEquations(lattice(problem))
     theta, log_ridge = np.array([0.2]), np.asarray(2 * math.log(0.03))
     fine = System(equations, sets_of(problem, 64, range(4))).averages(theta, log_ridge)
