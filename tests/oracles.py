@@ -864,6 +864,23 @@ def _components(problem, state, size, fitted=()):
     return out
 
 
+def _aligned_with_bias(problem, y):
+    """Places where aligned neurons with a bias may overlap with a parity, of the size of the neuron y.
+
+    With all relevant weights a the overlap is a k-th difference of the activation, of steps 2a: for
+    ReLU it is largest at its kinks, b = -(k - 2) a, -(k - 4) a, … (k - 2) a. Each has a maximum of
+    the density of its own, which may lie six σ_b out, where no node drawn from the prior finds it.
+    """
+    if not problem.parity:
+        return []
+    k, out = problem.k, []
+    for size in math.exp(y[:k].mean()) * np.array([1.0, 0.5]):
+        for count in range(-(k - 2), k - 1, 2):
+            out.append(np.append(y[:-1], count * size / problem.network.bias_scale))
+            out[-1][:k] = math.log(size)
+    return out
+
+
 def _adapted(theory, state, cloud, rng):
     """Components fitted to the density of a state, and to what it contributes to m."""
     p, _ = theory.weights(state, cloud)
@@ -874,6 +891,7 @@ def _adapted(theory, state, cloud, rng):
         starts = [best]
         if theory.problem.network.bias:  # aligned neurons may have biases far out in the prior's tails
             starts += [np.append(best[:-1], b) for b in (-4.0, 4.0)]
+            starts += _aligned_with_bias(theory.problem, best)
         for begin in starts:
             found = _at_maximum(theory, state, begin)
             if all(np.abs(found.mean - other.mean).max() > 0.3 for other in fitted):

@@ -123,6 +123,14 @@ def test_error_is_that_of_other_seeds():
     assert 1e-5 < one.error < 1e-3
 
 
+def test_nodes_find_aligned_neurons_with_biases_far_out():
+    # The fourth difference of ReLU has kinks at b = ±2a, too: neurons six σ_b out, which carry a
+    # thousandth of m. The grid of inference.fixed_points gives .54374 ± 4e-5.
+    theory = MeanFieldOracle(TwoLayerNetwork(12, 64, 0.01, bias=True, bias_scale=0.1), SparseParity(12, 4))
+    found = answer(theory, size=11, rounds=2)
+    assert found.order_parameter == pytest.approx(0.54372, abs=8e-5)
+
+
 @pytest.mark.parametrize("teacher", [SparseParity(6, 3), SingleIndex(6, 2, 2)])
 def test_infinite_width_is_the_nngp(teacher):
     network = TwoLayerNetwork(6, 10**7, 0.1, bias=True)
