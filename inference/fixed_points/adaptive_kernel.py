@@ -21,9 +21,9 @@ import numpy as np
 
 from inference.fixed_points.branches.equations import PrecisionUnknowns
 from inference.fixed_points.branches.noise_curve import NoiseCurve
+from inference.fixed_points.branches.solve import population_point
 from inference.fixed_points.particles.solve import solve_on_dataset
 from inference.fixed_points.point import FixedPoint
-from inference.fixed_points.population_point import population_point
 from inference.fixed_points.populations.problem import population_problem
 from inference.runs.progress import ProgressCallback
 from models import ARD, Dataset, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, checks

@@ -23,9 +23,9 @@ import numpy as np
 
 from inference.fixed_points.branches.equations import PrecisionUnknowns
 from inference.fixed_points.branches.noise_curve import NoiseCurve
+from inference.fixed_points.branches.solve import population_point
 from inference.fixed_points.particles.solve import solve_on_dataset
 from inference.fixed_points.point import FixedPoint
-from inference.fixed_points.population_point import population_point
 from inference.fixed_points.populations.problem import no_finite_data, population_problem
 from inference.runs.progress import ProgressCallback
 from models import ARD, Dataset, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior
@@ -160,8 +160,9 @@ class MeanField:
         Returns
         -------
         FixedPoint
-            With `converged` False where the residual stayed above the tolerance: a
-            :class:`PopulationPoint`, or on a data set a :class:`DataFieldPoint`.
+            A :class:`PopulationPoint`, or on a data set a :class:`DataFieldPoint`. `converged` is
+            False where the residual stayed above the tolerance, and, with a warning, where the curve
+            of solutions was lost, so that branches may be missing.
 
         Raises
         ------

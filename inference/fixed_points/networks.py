@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from inference.fixed_points.branches.equations import Equations, System
-from inference.fixed_points.branches.solve import Solution
 from inference.fixed_points.coverage import check_training_points
+from inference.fixed_points.neuron.averages import Averages
 from inference.fixed_points.neuron.draws import NeuronSampler
+from inference.fixed_points.neuron.nodes import NodeSet
 from inference.fixed_points.regression.readouts import ReadoutSampler
 from models import Dataset, TwoLayerNetwork
 
@@ -22,12 +24,23 @@ class PopulationNetworks:
         ρ_j  ~ Gamma(α0 + N/2, (α0 + N/2)/ρ_j)
 
     or, given a data set, readouts from their exact posterior on it.
+
+    Parameters
+    ----------
+    network, equations, z
+        The solution z = (θ, log κ̃) of a theory for a network.
+    sets, average
+        Node sets, and averages over them at z.
+    readouts
+        Whether the theory has a law for them; the adaptive kernel integrates them out.
     """
 
     network: TwoLayerNetwork
     equations: Equations
-    solution: Solution
-    readouts: bool  # whether the theory has a law for them; the adaptive kernel integrates them out
+    z: np.ndarray
+    sets: list[NodeSet]
+    average: Averages
+    readouts: bool
 
     def __call__(
         self, rng: np.random.Generator, num_draws: int, data: Dataset | None = None
@@ -46,8 +59,9 @@ class PopulationNetworks:
         if network.bias:
             networks["b"] = biases
         if problem.prior is not None:
-            rho = np.full(network.input_dim, self.solution.rho[1])
-            rho[list(problem.relevant)] = self.solution.rho[0]
+            inside, outside = self.equations.precisions(self.z[:-1])
+            rho = np.full(network.input_dim, outside)
+            rho[list(problem.relevant)] = inside
             shape = problem.prior.shape + network.width / 2  # at the fixed point the rate is shape/ρ
             networks["rho"] = rng.gamma(shape, rho / shape, (num_draws, network.input_dim))
         if data is None:
@@ -58,18 +72,14 @@ class PopulationNetworks:
             networks["a"] = np.stack([posterior.readout(rng, w, b) for w, b in pairs])
         return networks
 
-    @property
+    @cached_property
     def _sampler(self) -> NeuronSampler:
-        solution = self.solution
-        if not hasattr(solution, "_neurons"):
-            naturals = self.equations.naturals(solution.z[:-1], solution.z[-1])
-            density = System(self.equations, solution.sets).density(naturals)
-            average = solution.average
-            sampler = NeuronSampler(
-                self.equations.lattice, density, solution.sets, average.weights, average.effective_sample_size
-            )
-            object.__setattr__(solution, "_neurons", sampler)
-        return solution._neurons
+        naturals = self.equations.naturals(self.z[:-1], self.z[-1])
+        density = System(self.equations, self.sets).density(naturals)
+        average = self.average
+        return NeuronSampler(
+            self.equations.lattice, density, self.sets, average.weights, average.effective_sample_size
+        )
 
     def _own_readouts(self, rng, neurons, signs) -> np.ndarray:
         network, lattice = self.network, self.equations.lattice
@@ -78,6 +88,6 @@ class PopulationNetworks:
         moments = lattice.problem.population.second_moments(neurons.components, neurons.norms)
         strength = lattice.kernel.features(amplitudes, power, moments) @ density.naturals[0]
         gain = network.readout_scale**2 / (1 + density.coupling * strength)
-        overlap = signs * (amplitudes @ self.equations.drive(self.solution.z[:-1], self.solution.z[-1]))
+        overlap = signs * (amplitudes @ self.equations.drive(self.z[:-1], self.z[-1]))
         noise = rng.standard_normal(len(gain))
         return gain * overlap * network.width**-network.gamma + np.sqrt(gain) * noise

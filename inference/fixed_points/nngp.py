@@ -25,12 +25,12 @@ from inference.fixed_points.adaptive_kernel import AdaptiveKernelEquations
 from inference.fixed_points.branches.curve import prior_averages
 from inference.fixed_points.branches.equations import noise_squared
 from inference.fixed_points.branches.solve import fine_sets
+from inference.fixed_points.neuron.averages import standard_error
 from inference.fixed_points.neuron.nodes import lattice
 from inference.fixed_points.point import Branch, FixedPoint
 from inference.fixed_points.populations.problem import population_problem
 from inference.fixed_points.precisions import Precisions
 from inference.fixed_points.regression.process_point import nngp_on_dataset
-from inference.fixed_points.statistics import standard_error
 from inference.runs.progress import ProgressCallback
 from models import Dataset, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, checks
 

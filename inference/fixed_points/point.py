@@ -50,7 +50,9 @@ class FixedPoint:
     error: float
     effective_sample_size: float | None  # of the quadrature nodes; None for a closed form
     iterations: int  # evaluations of the self-consistency equations
-    converged: bool  # `residual` reached the tolerance; a point that did not is returned as it is
+    # `residual` reached the tolerance, and no branch can be missing; a point that did not is returned
+    # as it is.
+    converged: bool
     branches: tuple[Branch, ...]  # every solution found, by increasing order parameter
     # (rng, num_draws) → arrays; None where the theory offers no networks.
     sampler: Callable[[np.random.Generator, int], dict] | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""Follow a curve of solutions by pseudo-arclength continuation, round folds.
+"""Newton's iteration, and curves of solutions followed by pseudo-arclength continuation, round folds.
 
 Solutions θ of F(θ, p) = 0 form curves in (θ, p). From a known end the curve is followed along its
 own length, so that folds in p are points like any other. Source: Keller, in *Applications of
@@ -8,6 +8,7 @@ Bifurcation Theory* (1977). Used beyond the paper (arXiv:2510.15174), which iter
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +25,49 @@ _MAX_POINTS = 400
 _CORRECTIONS = 7
 _FARTHEST = 3.0  # longest correction that is still trusted
 _SETTLED = 1e-5  # Newton's next step would be of the order of this one's square
+_EVALUATIONS = 20  # of F at most, where one root is sought
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where Newton's iteration ended: x (n,), max |F(x)|, and how often F was evaluated."""
+
+    x: np.ndarray
+    residual: float
+    iterations: int
+
+
+def newton(function: Callable, start: np.ndarray, tolerance: float) -> Root:
+    """x ← x - F'(x)⁻¹ F(x) from `start` (n,), until max |F| is at most `tolerance`; nothing is
+    raised.
+
+    `function` takes x to F(x) (n,) and its Jacobian (n, n). No component moves by more than 1 at a
+    time, as log precisions react exponentially; a step that does not lower the residual is halved.
+
+    Examples
+    --------
+    >>> root = newton(lambda x: (x**2 - 2, np.diag(2 * x)), np.array([1.0]), 1e-10)
+    >>> round(float(root.x[0]), 6), root.residual < 1e-10
+    (1.414214, True)
+    """
+    x, (value, jacobian), count = start, function(start), 1
+    while np.abs(value).max() > tolerance and count < _EVALUATIONS:
+        try:
+            step = -np.linalg.solve(jacobian, value)
+        except np.linalg.LinAlgError:
+            step = value  # the plain damped iteration, where Newton has no direction
+        step *= min(1.0, 1.0 / np.abs(step).max())
+        for _ in range(6):
+            new, new_jacobian = function(x + step)
+            count += 1
+            lowered = np.linalg.norm(new) < np.linalg.norm(value)
+            if lowered or count >= _EVALUATIONS:
+                break
+            step = 0.5 * step
+        if not lowered:
+            break  # stalled
+        x, value, jacobian = x + step, new, new_jacobian
+    return Root(x, float(np.abs(value).max()), count)
 
 
 def trace(system: System, y: np.ndarray, visit: Callable[[np.ndarray, np.ndarray], bool]) -> bool:

@@ -10,9 +10,15 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from inference.fixed_points.branches.continuation import crossings, densely, normal_step, trace, turns
+from inference.fixed_points.branches.continuation import (
+    crossings,
+    densely,
+    newton,
+    normal_step,
+    trace,
+    turns,
+)
 from inference.fixed_points.branches.equations import Equations, System, noise_squared
-from inference.fixed_points.branches.newton import newton
 from inference.fixed_points.neuron.nodes import NodeSet, lattice
 from inference.fixed_points.populations.problem import PopulationProblem
 
@@ -25,6 +31,7 @@ _GRAIN = math.log(4.0)  # lowest ridges are rounded down to these steps, so that
 # are not expected to lead back.
 _REACHES = ((0.9, 0.1), (0.6, math.log(3.0)), (-math.inf, 2 * math.log(50.0)))
 _ARD_HEADROOM = 6.0  # a weak prior of the precisions lets aligned branches reach far above the prior's noise
+LOST = "the curve of solutions was lost on the way to kappa={:g} and branches may be missing; raise kappa."
 # In log κ²: closer than this the curve of a few nodes may turn before it reaches κ, where that of
 # many does not; Newton then starts this far to either side of the fold.
 _NEAR_FOLD, _BESIDE_FOLD = 0.1, 0.3
@@ -48,6 +55,8 @@ class SolutionCurve:
         From the curve to that of each single node set, normal to it, shape (sets, T, n + 1).
     evaluations
         Of the averages.
+    complete
+        Whether it was followed as far as was asked, and not lost before.
     """
 
     equations: Equations
@@ -57,6 +66,7 @@ class SolutionCurve:
     aligned: np.ndarray
     shifts: np.ndarray
     evaluations: int
+    complete: bool
 
     def noise_squared(self, num_data: int | None) -> np.ndarray:
         """κ² along the curve, shape (T,)."""
@@ -144,7 +154,7 @@ def _follow(
         m = float(equations.figures(z[:n], z[n], average.pooled, None)["order_parameter"])
         return z[n] < lowest - next(reach for least, reach in _REACHES if m >= least)
 
-    trace(scaled, np.append(theta, begin) / scale, visit)
+    complete = trace(scaled, np.append(theta, begin) / scale, visit)
     y, place = densely(np.array(points), np.array(tangents), _PER_INTERVAL)
 
     def between(values: list) -> np.ndarray:
@@ -152,7 +162,7 @@ def _follow(
 
     return SolutionCurve(
         equations, sets, y * scale, between(means), between(aligned), np.moveaxis(between(shifts), -1, 0),
-        system.evaluations,
+        system.evaluations, complete,
     )  # fmt: skip
 
 
@@ -171,8 +181,7 @@ def _prior_end(system: System, lowest: float) -> tuple[float, np.ndarray]:
     theta = equations.start(means)
     for _ in range(20):
         theta = theta + system(theta, begin)[0]
-    bounds = np.full(len(theta), np.inf)
-    return begin, newton(lambda x: system(x, begin)[:2], theta, -bounds, bounds, 1e-9, 20).x
+    return begin, newton(lambda x: system(x, begin)[:2], theta, 1e-9).x
 
 
 def prior_averages(equations: Equations, sets: list[NodeSet]) -> System:

@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from inference.fixed_points.neuron.density import Averages, NeuronDensity, averages
+from inference.fixed_points.neuron.averages import Averages, averages
+from inference.fixed_points.neuron.density import NeuronDensity
 from inference.fixed_points.neuron.nodes import Lattice, NodeSet
 
 # How far any unknown moves before idle nodes are looked for again: the density of aligned neurons is

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from inference.fixed_points.branches.continuation import crossings, turns
-from inference.fixed_points.branches.curve import fine_curve
+from inference.fixed_points.branches.curve import LOST, fine_curve
 from inference.fixed_points.branches.equations import Equations, noise_squared
+from inference.fixed_points.neuron.averages import standard_error
 from inference.fixed_points.populations.problem import PopulationProblem
-from inference.fixed_points.statistics import standard_error
 from models import checks
 
 # What all node sets share, the radial rule and the cubics between points, moves m by 2e-5 and κ by
@@ -66,6 +67,8 @@ class NoiseCurve:
         As in :class:`NoiseSolution`, shape (T,).
     set_noise_squared, set_order_parameter
         κ² and m of each independent node set, shape (R, T).
+    complete
+        False where the curve was lost on the way, so that branches may be missing.
     """
 
     theory: str
@@ -78,6 +81,7 @@ class NoiseCurve:
     num_aligned: np.ndarray
     set_noise_squared: np.ndarray
     set_order_parameter: np.ndarray
+    complete: bool = True
 
     @classmethod
     def of(
@@ -92,6 +96,8 @@ class NoiseCurve:
             checks.whole("num_data", num_data, 1)
         curve = fine_curve(kind, problem, kappa)
         equations, z = curve.equations, curve.z
+        if not curve.complete:
+            warnings.warn(f"{equations.name}: {LOST.format(kappa)}", stacklevel=3)
         own = z + curve.shifts
         found = equations.figures(z[:, :-1], z[:, -1], curve.means, num_data)
         of_sets = equations.figures(own[..., :-1], own[..., -1], curve.means, num_data)
@@ -106,6 +112,7 @@ class NoiseCurve:
             num_aligned=problem.width * curve.aligned,
             set_noise_squared=noise_squared(equations, own[..., :-1], own[..., -1], num_data),
             set_order_parameter=of_sets["order_parameter"],
+            complete=curve.complete,
         )
 
     @property

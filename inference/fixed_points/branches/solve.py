@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from inference.fixed_points.branches.continuation import turns
-from inference.fixed_points.branches.curve import SolutionCurve, coarse_curve
+from inference.fixed_points.branches.continuation import newton, turns
+from inference.fixed_points.branches.curve import LOST, SolutionCurve, coarse_curve
 from inference.fixed_points.branches.equations import Equations, System
-from inference.fixed_points.branches.newton import newton
-from inference.fixed_points.neuron.density import Averages
+from inference.fixed_points.networks import PopulationNetworks
+from inference.fixed_points.neuron.averages import Averages, standard_error
 from inference.fixed_points.neuron.nodes import NodeSet
+from inference.fixed_points.point import Branch, PopulationPoint
 from inference.fixed_points.populations.problem import PopulationProblem
-from inference.fixed_points.statistics import standard_error
+from inference.fixed_points.precisions import Precisions
+from models import TwoLayerNetwork, checks
 
 TOLERANCE = 1e-8  # on max |T(θ) - θ|
+_NEAR = 1e-4  # the same, near enough to go on with all nodes
 NUM_SETS = 8
 _POINTS = {1: 8, 2: 8, 3: 32, 4: 64}  # of a set, by the number of components; more above
 _MAX_NODES = 1 << 18  # of a set
@@ -40,8 +45,10 @@ class Solution:
         Standard errors of m and of the MSE of a draw.
     stable
         Whether the damped iteration is attracted.
-    rho, second_moments
-        Precisions, and E_p[w_j²] for j in S and outside it.
+    precisions
+        ρ_S and ρ_⊥.
+    relevance_ratio
+        E[w_j²: j ∈ S]/E[w_j²: j ∉ S]; None where every input is relevant.
     sets, average
         Node sets, and averages over them.
     """
@@ -52,16 +59,15 @@ class Solution:
     error: float
     mse_error: float
     stable: bool
-    rho: np.ndarray
-    second_moments: np.ndarray
+    precisions: Precisions
+    relevance_ratio: float | None
     sets: list[NodeSet]
     average: Averages
 
-    @property
-    def relevance_ratio(self) -> float | None:
-        """E[w_j²: j ∈ S]/E[w_j²: j ∉ S]; None where every input is relevant."""
-        inside, outside = self.second_moments
-        return float(inside / outside) if outside > 0 else None
+    def branch(self, starts: tuple[str, ...]) -> Branch:
+        """As the point says it."""
+        m, mse = self.figures["order_parameter"], self.figures["mse_draw"]
+        return Branch(m, mse, self.precisions, self.stable, starts, self.residual, self.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +87,8 @@ class Branches:
         κ at which branches merge, in order along the curve.
     evaluations
         Of the averages.
+    complete
+        Whether the curve was followed to its end; otherwise branches may be missing.
     """
 
     equations: Equations
@@ -88,8 +96,10 @@ class Branches:
     reached: dict[str, int]
     folds: tuple[float, ...]
     evaluations: int
+    complete: bool
 
 
+@lru_cache(maxsize=8)  # both starts ask for the same
 def solve(
     kind: type[Equations],
     problem: PopulationProblem,
@@ -121,16 +131,15 @@ def solve(
         evaluations += count
         if all(np.abs(other.x - root.x).max() > _SAME for other, _ in found):
             found.append((root, system))
-    found = [pair for pair in found if pair[0].converged] or found
+    found = [pair for pair in found if pair[0].residual <= TOLERANCE] or found
     solutions = [describe(system, root.x, kappa, num_data) for root, system in found]
     solutions.sort(key=lambda s: s.figures["order_parameter"])
     # Where none counts as stable, as next to a fold, the starts still end at some root.
     stable = [i for i, s in enumerate(solutions) if s.stable] or list(range(len(solutions)))
     noise = curve.noise_squared(num_data)
     folds = tuple(float(np.sqrt(noise[i])) for i in turns(noise, 2e-4) if noise[i] > 0)
-    return Branches(
-        curve.equations, solutions, {"prior": stable[0], "aligned": stable[-1]}, folds, evaluations
-    )
+    reached = {"prior": stable[0], "aligned": stable[-1]}
+    return Branches(curve.equations, solutions, reached, folds, evaluations, curve.complete)
 
 
 def fine_sets(equations: Equations, cells: np.ndarray, refinement: int = 1) -> list[NodeSet]:
@@ -152,11 +161,11 @@ def _active_cells(curve: SolutionCurve, z: np.ndarray, cutoff: float = _IDLE) ->
 def _polished(equations, cells, guess, kappa, num_data, refinement):
     """Newton on one fine node set, an eighth of the cost, then on all; the root, the system, and
     evaluations."""
-    sets, bounds = fine_sets(equations, cells, refinement), np.full(len(guess), np.inf)
+    sets = fine_sets(equations, cells, refinement)
     first = System(equations, sets[:1]).at_noise(kappa, num_data)
-    near = newton(first, guess, -bounds, bounds, 1e-4, 20, max_step=1.0)
-    system, start = System(equations, sets), near.x if near.converged else guess
-    root = newton(system.at_noise(kappa, num_data), start, -bounds, bounds, 0.1 * TOLERANCE, 20, max_step=1.0)
+    near = newton(first, guess, _NEAR)
+    system, start = System(equations, sets), near.x if near.residual <= _NEAR else guess
+    root = newton(system.at_noise(kappa, num_data), start, 0.1 * TOLERANCE)
     return root, system, near.iterations + root.iterations
 
 
@@ -182,7 +191,7 @@ def describe(system: System, z: np.ndarray, kappa: float, num_data: int | None) 
     spread = standard_error(figures(z + shifts, average.means))
     common = np.abs(figures(z + shared, average.pooled) - figures(z, average.pooled))
     error, mse_error = np.hypot(spread, common).tolist()
-    problem = equations.lattice.problem
+    moments = average.pooled[0, -2:] / np.maximum(equations.lattice.problem.counts, 1)
     return Solution(
         z=z,
         figures={k: float(v) for k, v in equations.figures(z[:-1], z[-1], average.pooled, num_data).items()},
@@ -190,8 +199,55 @@ def describe(system: System, z: np.ndarray, kappa: float, num_data: int | None) 
         error=error,
         mse_error=mse_error,
         stable=bool(np.linalg.eigvals(slope).real.max() < 0),
-        rho=equations.precisions(z[:-1]),
-        second_moments=average.pooled[0, -2:] / np.maximum(problem.counts, 1),
+        precisions=Precisions(*map(float, equations.precisions(z[:-1]))),
+        relevance_ratio=float(moments[0] / moments[1]) if moments[1] > 0 else None,
         sets=system.active_sets,
         average=average,
+    )
+
+
+def population_point(
+    kind: type[Equations],
+    network: TwoLayerNetwork,
+    problem: PopulationProblem,
+    num_data: int | None,
+    start: str,
+) -> PopulationPoint:
+    """Every branch, with the one that `start`, "prior" or "aligned", leads to in front."""
+    checks.one_of("start", start, ("prior", "aligned"))
+    found = solve(kind, problem, float(network.kappa), num_data)
+    if not found.complete:
+        warnings.warn(f"{found.equations.name}: {LOST.format(network.kappa)}", stacklevel=3)
+    chosen, adaptive, eigenvalues = found.solutions[found.reached[start]], kind.screened, {}
+    if adaptive:
+        # By the modes' degrees, with the harmonic degrees of the blocks where several modes share them.
+        modes = found.equations.lattice.kernel.modes
+        labels = [m.degrees if m.degrees == m.sector else m.degrees + m.sector[1:] for m in modes]
+        eigenvalues = dict(zip(labels, np.exp(chosen.z[: len(modes)]).tolist(), strict=True))
+    return PopulationPoint(
+        theory=found.equations.name,
+        start=start,
+        order_parameter=chosen.figures["order_parameter"],
+        test_mse=chosen.figures["mse_draw"],
+        test_mse_mean=chosen.figures["mse_mean"],
+        precisions=chosen.precisions,
+        relevance_ratio=chosen.relevance_ratio,
+        residual=chosen.residual,
+        error=chosen.error,
+        effective_sample_size=chosen.average.effective_sample_size,
+        iterations=found.evaluations,
+        converged=found.complete and chosen.residual <= TOLERANCE,
+        branches=tuple(
+            solution.branch(tuple(name for name, i in found.reached.items() if i == index))
+            for index, solution in enumerate(found.solutions)
+        ),
+        sampler=PopulationNetworks(
+            network, found.equations, chosen.z, chosen.sets, chosen.average, readouts=not adaptive
+        ),
+        num_data=num_data,
+        effective_ridge=float(np.exp(chosen.z[-1])),
+        amplification=chosen.figures["amplification"],
+        test_mse_error=chosen.mse_error,
+        folds=found.folds,
+        eigenvalues=eigenvalues,
     )

@@ -1,4 +1,4 @@
-"""The density of one neuron, common to all theories, and averages over it.
+"""The density of one neuron, common to all theories.
 
     p(w) ∝ prior(w) (1 + cG)^(-1/2) exp(½ c B²/(1 + cG)),        c = σ_a²/N^(2γ)
 
@@ -8,23 +8,52 @@ differ in what stands for Ā (docs/theory.md): in the mean field G = Σ/κ², th
 precision, and B = φᵀ(y - ⟨f⟩)/κ². Sources: arXiv:2510.15174 for the mean field; the adaptive kernel
 is beyond the paper.
 
-A neuron's features s (:class:`Kernel`) make it an exponential family: G = s·η_G, B² = s·η_B and
-w's quadratic form in the prior = s·η_ρ, so that every derivative of an average is a covariance.
+A homogeneous activation gives the square v = R² of a neuron's length, once its direction is fixed,
+the law
+
+    p(log v) ∝ v^(d/2) (1 + g v)^(-1/2) exp(-A v/2 + D v/(1 + g v))
+
+with g = cG/R², D = ½ c B²/R² and A the prior's quadratic form over R². The integral over log v is a
+trapezoid rule about the mode, with steps in units of its curvature width; its relative error is
+below 1e-7.
 """
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from scipy.special import lambertw
 
 from inference.fixed_points.neuron.nodes import NodeSet
-from inference.fixed_points.neuron.radius import RadialLaw, fixed_moments, radial_moments
 
 _CHUNK = 8192  # nodes at a time: arrays that stay in cache
+_NEAR = 1e-2  # in log v; a rough mode is enough, since step and reach do not depend on its centre
+
+
+def screening(coupling, strength):
+    """h = 1/(1 + cG), the share of a neuron's pull that its own readout's cost leaves."""
+    return 1 / (1 + coupling * strength)
+
+
+def log_gain(xp, coupling, screened, overlap_squared):
+    """½ log h + ½ c B² h, in the arrays of `xp`.
+
+    Parameters
+    ----------
+    xp
+        ``numpy`` or ``jax.numpy``.
+    coupling, screened, overlap_squared
+        c, h = :func:`screening` and B².
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(log_gain(np, 1.0, screening(1.0, 1.0), 4.0))
+    0.6534264097200273
+    """
+    return 0.5 * xp.log(screened) + 0.5 * coupling * overlap_squared * screened
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,7 @@ class NeuronDensity:
         """The law of R² at some nodes."""
         return RadialLaw.find(self.dimension, *self.law(nodes, part))
 
+    @np.errstate(all="ignore")  # as in averages, of which this is the part in threads
     def moments(self, nodes: NodeSet) -> np.ndarray:
         """Log weight of each node and averages over R, as :func:`radial_moments`, shape (9, n)."""
         out = np.empty((9, len(nodes)))
@@ -69,111 +99,152 @@ class NeuronDensity:
         return out
 
 
+def radial_offsets(dimension: int) -> np.ndarray:
+    """Nodes of the trapezoid rule about the mode, in widths.
+
+    MF-ARD needs its exactness: the prior alone holds all precisions together, so that an error of
+    E[w²] enters them times N/(2 α0).
+    """
+    # At D = 0 log v has density exp(-(d/2)(e^x - 1 - x)) about its mode: cut where it is e^-reach.
+    # It is skewed, the more so at small d, which makes the rule converge later than for a Gaussian.
+    reach, right, step = 16, 5.7, 0.8
+    depth = 2 * reach / dimension
+    left = (depth + 1 + lambertw(-math.exp(-depth - 1)).real) * math.sqrt(dimension / 2)
+    return np.arange(-left, right, step * min(1.0, 0.4375 * math.sqrt(dimension / 2)))
+
+
 @dataclass(frozen=True)
-class Averages:
-    """Averages over the density.
+class RadialLaw:
+    """The law at each of n directions: modes and widths of log v.
 
     Parameters
     ----------
-    means
-        E[v s], E[v h s] and E[v e s] on every node set, shape (sets, 3, K), with v = R² (or 1),
-        h = 1/(1 + cG) and e = h/2 + ½ c B² h².
-    pooled
-        The same over all, shape (3, K).
-    response
-        Derivatives of the pooled E[v s] and E[v h s] in the naturals, shape (2, K, 3, K).
-    weights
-        Normalised weight of every node over all sets together, one array a set.
-    effective_sample_size
-        Of the nodes, the smaller of the density's and of E[B²]'s.
-    edge
-        Share of either on the border of the lattice: what its truncation may miss.
+    dimension
+        d, or d + 1 with a bias.
+    energy, drive, slope
+        A, D and g, shape (n,).
+    log_mode, width
+        Of log v, shape (n,).
     """
 
-    means: np.ndarray
-    pooled: np.ndarray
-    response: np.ndarray
-    weights: list[np.ndarray]
-    effective_sample_size: float
-    edge: float
+    dimension: int
+    energy: np.ndarray
+    drive: np.ndarray
+    slope: np.ndarray
+    log_mode: np.ndarray
+    width: np.ndarray
+
+    @classmethod
+    def find(cls, dimension: int, energy: np.ndarray, drive: np.ndarray, slope: np.ndarray) -> RadialLaw:
+        """Find modes and widths.
+
+        The derivative of the log density, F = d/2 - A v/2 - g v/(2α) + D v/α² with α = 1 + g v, has
+        one root for d > 1 (F/v falls), which lies between the root at D = 0, of a quadratic, and
+        (d + 2 D/g)/A: bracketed Newton in log v from the former, the answer at most directions.
+        """
+        d = dimension
+        linear = energy - (d - 1) * slope
+        root = np.sqrt(linear**2 + 4 * d * slope * energy)
+        # The form of the positive root that does not cancel.
+        v = np.where(linear > 0, 2 * d / (root + np.abs(linear)), (root - linear) / (2 * slope * energy))
+        x = np.log(v)
+        moved = np.flatnonzero(drive * v / (1 + slope * v) ** 2 > 0.5 * d * _NEAR)
+        if len(moved):
+            x[moved] = _driven_mode(d, energy[moved], drive[moved], slope[moved], x[moved])
+        v = np.exp(x)
+        alpha = 1 + slope * v
+        curvature = 0.5 * d - 0.5 * (slope * v / alpha) ** 2 + 2 * drive * slope * v**2 / alpha**3
+        return cls(d, energy, drive, slope, x, curvature**-0.5)
+
+    def log_density(self, log_v: np.ndarray) -> np.ndarray:
+        """Log density of log v (n, r), up to the direction's constant."""
+        v = np.exp(log_v)
+        gain = log_gain(np, 1.0, screening(self.slope[:, None], v), 2 * self.drive[:, None] * v)
+        return 0.5 * self.dimension * log_v + gain - 0.5 * self.energy[:, None] * v
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One v for each direction, by inversion on a grid of a tenth of a width, shape (n,)."""
+        offsets = np.arange(-max(7.0, 18 * math.sqrt(2 / self.dimension)), 6.0, 0.1)
+        log_density = self.log_density(self.log_mode[:, None] + self.width[:, None] * offsets)
+        cumulative = np.exp(log_density - log_density.max(axis=1, keepdims=True)).cumsum(axis=1)
+        index = (cumulative < cumulative[:, -1:] * rng.random((len(cumulative), 1))).sum(axis=1)
+        jitter = 0.1 * (rng.random(len(index)) - 0.5)
+        return np.exp(self.log_mode + self.width * (offsets[index] + jitter))
 
 
-def averages(density: NeuronDensity, sets: list[NodeSet], screened: bool = False) -> Averages:
-    """Averages of the features over the density; sets count by their weight.
+def _driven_mode(d, energy, drive, slope, low):
+    x, high = low.copy(), np.log((d + 2 * drive / slope) / energy)
+    rest = np.arange(len(x))
+    for _ in range(60):
+        e, b, g, at = energy[rest], drive[rest], slope[rest], x[rest]
+        v = np.exp(at)
+        alpha = 1 + g * v
+        pull = b * v / alpha**2
+        force = 0.5 * d - 0.5 * e * v - 0.5 * g * v / alpha + pull
+        derivative = -0.5 * e * v - 0.5 * g * v / alpha**2 + pull * (1 - g * v) / alpha
+        low[rest] = np.where(force > 0, at, low[rest])
+        high[rest] = np.where(force > 0, high[rest], at)
+        step = at - force / np.minimum(derivative, -1e-300)
+        inside = (derivative < 0) & (step > low[rest]) & (step < high[rest])
+        x[rest] = np.where(inside, step, 0.5 * (low[rest] + high[rest]))
+        rest = rest[np.abs(x[rest] - at) >= _NEAR]
+        if not len(rest):
+            break
+    return x
 
-    Parameters
-    ----------
-    density
-        At the naturals.
-    sets
-        Independent node sets.
-    screened
-        Whether to skip E[v h s] in the response, which the adaptive kernel does not need.
+
+def radial_moments(law: RadialLaw) -> np.ndarray:
+    """Log of the integral over log v, and averages over v, at each direction.
+
+    With h = 1/(1 + g v) and e = h/2 + D v h²: E[v], E[v h], E[v e], then E of v² times 1, h, e, h²
+    and h e. Node by node of the equidistant rule, so that v is a geometric progression: one
+    exponential and one square root a node, in arrays that stay in cache.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (9, n).
     """
-    # Side by side: NumPy computes outside the interpreter's lock.
-    moments = list(_pool().map(density.moments, sets)) if len(sets) > 1 else [density.moments(sets[0])]
-    peak = max(m[0].max() for m in moments)
-    raw = [np.exp(m[0] - peak) for m in moments]
-    total = sum(w.sum() for w in raw)
-    weights = [w / total for w in raw]
-    size = sets[0].features.shape[1]
-    means, response = [], np.zeros((2, size, 3, size))
-    raw_mean, by_ratio = np.zeros((3, size)), np.zeros((2, 2))
-    squares, edges = np.zeros((2, 2)), np.zeros(2)
-    for nodes, m, w in zip(sets, moments, weights, strict=True):
-        share = w.sum()
-        mean = (m[1:4] * w) @ nodes.features
-        gram = [_gram(nodes.features, w * m[row]) for row in range(4, 7)]
-        if not screened:
-            gram += [_gram(nodes.features, w * m[row]) for row in (7, 8)]
-        response += _products(gram, density.coupling, screened)
-        raw_mean += mean
-        means.append(mean / share)
-        exactness, slope = nodes.directions.ratio(density.naturals[2, -2:])
-        means[-1][0, -2:] /= exactness
-        by_ratio += means[-1][0, -2:, None] * share * slope
-        overlap = w * m[1] * np.maximum(nodes.features @ density.naturals[1], 0.0)
-        for row, values in enumerate((w, overlap)):
-            squares[row] += values.sum(), (values**2).sum()
-            edges[row] += values[nodes.on_edge].sum()
-    shares = np.array([w.sum() for w in weights])
-    pooled = np.einsum("r,rik->ik", shares, np.array(means))
-    signs = np.array([-density.coupling, 0.5 * density.coupling, -0.5])
-    score = signs[:, None] * raw_mean[[2, 1, 0]]  # E[∂ log p/∂η]
-    response -= np.einsum("ak,jl->akjl", raw_mean[:2], score)
-    corrected, plain = pooled[0, -2:], raw_mean[0, -2:]
-    ratio = np.divide(corrected, plain, out=np.ones(2), where=plain > 0)
-    response[0, -2:] *= ratio[:, None, None]
-    response[0, -2:, 2, -2:] -= by_ratio
-    return Averages(
-        means=np.array(means),
-        pooled=pooled,
-        response=response,
-        weights=weights,
-        effective_sample_size=min(float(a**2 / b) for a, b in squares if b > 0),
-        edge=float(max(e / a for e, (a, _) in zip(edges, squares, strict=True) if a > 0)),
-    )
-
-
-def _gram(features: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return features.T @ (features * weight[:, None])
-
-
-def _products(gram: list[np.ndarray], coupling: float, screened: bool) -> np.ndarray:
-    """E[v s · score] and E[v h s · score] + E[v s · dh/dη], shape (2, K, 3, K).
-
-    ∂ log p/∂(η_G, η_B, η_ρ) = (-c v e s, ½ c v h s, -½ v s) and ∂h/∂η_G = -c v h² s.
-    """
-    plain, by_h, by_e, *squared = gram
-    out = np.zeros((2, len(plain), 3, len(plain)))
-    out[0] = np.stack([-coupling * by_e, 0.5 * coupling * by_h, -0.5 * plain], axis=1)
-    if not screened:
-        by_hh, by_he = squared
-        rows = [-coupling * (by_he + by_hh), 0.5 * coupling * by_hh, -0.5 * by_h]
-        out[1] = np.stack(rows, axis=1)
+    offsets = radial_offsets(law.dimension)
+    step = offsets[1] - offsets[0]
+    peak = law.log_density(law.log_mode[:, None])[:, 0]
+    v, ratio = np.exp(law.log_mode + offsets[0] * law.width), np.exp(step * law.width)
+    rise = 0.5 * law.dimension * (law.log_mode + offsets[0] * law.width) - peak
+    growth, fall = 0.5 * law.dimension * step * law.width, -0.5 * law.energy
+    out = np.zeros((9, len(v)))
+    h, driven, weight, term = (np.empty_like(v) for _ in range(4))
+    for _ in offsets:
+        np.divide(1.0, np.add(np.multiply(v, law.slope, out=h), 1.0, out=h), out=h)
+        np.multiply(np.multiply(law.drive, v, out=driven), h, out=driven)
+        np.add(driven, rise, out=weight)
+        weight += np.multiply(fall, v, out=term)
+        np.exp(weight, out=weight)
+        weight *= np.sqrt(h, out=term)
+        out[0] += weight
+        driven += 0.5
+        driven *= h  # e
+        weight *= v
+        out[1] += weight
+        out[2] += np.multiply(weight, h, out=term)
+        out[3] += np.multiply(weight, driven, out=term)
+        weight *= v
+        out[4] += weight
+        out[6] += np.multiply(weight, driven, out=term)
+        weight *= h
+        out[5] += weight
+        out[8] += np.multiply(weight, driven, out=term)
+        out[7] += np.multiply(weight, h, out=term)
+        v *= ratio
+        rise += growth
+    out[1:] /= out[0]
+    out[0] = peak + np.log(out[0] * law.width * step)
     return out
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="node-sets")
+def fixed_moments(energy: np.ndarray, drive: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """The same at v = 1, for nodes at which the length is fixed."""
+    h = screening(1.0, slope)
+    e = h * (0.5 + drive * h)
+    one = np.ones_like(h)
+    log_weight = log_gain(np, 1.0, h, 2 * drive) - 0.5 * energy
+    return np.stack([log_weight, one, h, e, one, h, e, h * h, h * e])

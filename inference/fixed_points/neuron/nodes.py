@@ -10,8 +10,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from inference.fixed_points.neuron.chart import Chart, Neurons
-from inference.fixed_points.populations.modes import Kernel
-from inference.fixed_points.populations.problem import PopulationProblem
+from inference.fixed_points.populations.problem import Kernel, PopulationProblem
 
 _PROBES = 512
 _REMEMBERED = 1 << 16  # nodes of a whole set that is kept, as it serves every κ and P

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import LinAlgError
 from scipy.special import softmax
 
-from inference.fixed_points.neuron.log_density import log_gain, screening
+from inference.fixed_points.neuron.density import log_gain, screening
 from inference.fixed_points.particles.kernel import ParticleKernel, inverse, weighted_gram
 from inference.fixed_points.particles.moves import features, quadratic
 from inference.fixed_points.particles.problem import DataProblem

@@ -1,6 +1,6 @@
 """Particles of the one-neuron density on a dataset: energy, gradient, invariant moves.
 
-MF and AK share the form of :mod:`inference.fixed_points.neuron.log_density`. With φ ∈ R^P the
+MF and AK share the form of :mod:`inference.fixed_points.neuron.density`. With φ ∈ R^P the
 neuron's activations on the training inputs and v = (y - ⟨f⟩)/(κ²P),
 
     p(w) ∝ prior(w) exp(E(w)),    E = ½ log h + ½ c B² h,    h = 1/(1 + cG),    B = φ·v
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from inference.fixed_points.neuron.log_density import log_gain, screening
+from inference.fixed_points.neuron.density import log_gain, screening
 from models.network import ACTIVATIONS
 
 _TARGET_ACCEPTANCE = 0.6

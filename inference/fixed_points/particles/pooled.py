@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.fixed_points.neuron.averages import standard_error
 from inference.fixed_points.particles.anderson import Anderson
 from inference.fixed_points.particles.equations import Field, ParticleEquations, Population
 from inference.fixed_points.particles.field import FieldEquation
 from inference.fixed_points.particles.kernel import ParticleKernel
 from inference.fixed_points.particles.problem import DataProblem
-from inference.fixed_points.statistics import standard_error
 
 _MAX_UPDATES = 100
 _TOLERANCE = 3e-5  # of an update, where the iteration ends

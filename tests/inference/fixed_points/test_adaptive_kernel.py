@@ -11,6 +11,7 @@ from straightforward import mode_powers
 
 from inference.fixed_points import NNGP, AdaptiveKernel, MeanField
 from inference.fixed_points.adaptive_kernel import AdaptiveKernelEquations
+from inference.fixed_points.branches import continuation
 from inference.fixed_points.branches.continuation import crossings, densely, trace, turns
 from inference.fixed_points.branches.equations import System
 from inference.fixed_points.branches.solve import solve as solve_with
@@ -289,6 +290,17 @@ def test_a_lost_curve_is_no_error():
         return np.array([np.nan]), np.eye(1), np.ones(1)
 
     assert not trace(nothing, np.array([0.0, 1.0]), lambda y, tangent: False)
+
+
+def test_branches_that_may_be_missing_are_said(monkeypatch):
+    monkeypatch.setattr(continuation, "_MAX_POINTS", 8)
+    network, teacher = TwoLayerNetwork(7, 17, 0.1), SparseParity(7, 2)
+    with pytest.warns(UserWarning, match="lost on the way to kappa=0.1 and branches may be missing"):
+        point = AdaptiveKernel().solve(network, teacher)
+    assert point.residual < 1e-8
+    assert not point.converged
+    with pytest.warns(UserWarning, match="branches may be missing"):
+        assert not AdaptiveKernel().noise_curve(network, teacher, 0.1).complete
 
 
 def test_networks_have_the_density_and_the_readout_posterior():

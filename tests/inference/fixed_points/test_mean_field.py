@@ -134,6 +134,7 @@ def test_scales_enter_only_through_their_product():
 
 
 def test_unresolved_density_says_so():
+    assert solve(6, 2, 16, 1e-7).error > 0.01  # all weight in one of the node sets
     point = solve(16, 4, 512, 1e-6)
     assert point.error > 0.01
     with pytest.raises(ValueError, match="raise kappa"):

@@ -11,11 +11,11 @@ from inference.fixed_points.adaptive_kernel import AdaptiveKernelEquations
 from inference.fixed_points.branches.curve import prior_averages
 from inference.fixed_points.branches.equations import System
 from inference.fixed_points.mean_field import MeanFieldEquations
+from inference.fixed_points.neuron.averages import averages
 from inference.fixed_points.neuron.chart import Chart
-from inference.fixed_points.neuron.density import NeuronDensity, averages
+from inference.fixed_points.neuron.density import NeuronDensity, RadialLaw, radial_moments
 from inference.fixed_points.neuron.draws import NeuronSampler
 from inference.fixed_points.neuron.nodes import lattice
-from inference.fixed_points.neuron.radius import RadialLaw, radial_moments
 from inference.fixed_points.populations.problem import population_problem
 from models import ARD, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork
 

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from oracles import exact_parity_overlap
 from scipy.special import eval_chebyt, eval_gegenbauer
 
-from inference.fixed_points.populations.harmonics import harmonic_dimension, harmonic_fraction
 from inference.fixed_points.populations.hermite import hermite_coefficients, mean_square
 from inference.fixed_points.populations.parity import ParityPopulation
-from inference.fixed_points.populations.single_index import SingleIndexPopulation
+from inference.fixed_points.populations.single_index import (
+    SingleIndexPopulation,
+    harmonic_dimension,
+    harmonic_fraction,
+)
 from inference.fixed_points.regression.covariances import erf_covariance, relu_covariance
 from models import SingleIndex, TwoLayerNetwork
 from models.network import ACTIVATIONS
