@@ -228,6 +228,7 @@ def test_an_unwritable_folder_is_refused(capsys, tmp_path):
     assert "out: cannot write" in err
 
 
+@pytest.mark.process
 def test_the_installed_command_answers():
     command = os.path.join(os.path.dirname(sys.executable), "mfzoo")
     done = subprocess.run([command, "solve", "--help"], capture_output=True, text=True)
@@ -243,6 +244,7 @@ def test_lists_and_log_ranges():
             parse_numbers(text)
 
 
+@pytest.mark.process
 def test_help_imports_no_science():
     code = (
         "import sys; from analysis.cli import main\n"
@@ -257,6 +259,7 @@ def test_help_imports_no_science():
         assert word in done.stdout
 
 
+@pytest.mark.process
 def test_importing_leaves_matplotlib_as_it_was():
     code = (
         "import matplotlib; before = dict.__getitem__(matplotlib.rcParams, 'backend'); "
@@ -266,6 +269,7 @@ def test_importing_leaves_matplotlib_as_it_was():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.process
 def test_functions_named_like_folders_stay_functions():
     code = (
         "import analysis.sweep.cells, analysis.report.page; from analysis import report, sweep; "

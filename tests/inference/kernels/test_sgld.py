@@ -371,6 +371,7 @@ print("same draws")
 """
 
 
+@pytest.mark.process
 def test_parallel_chains_are_the_same():
     # A process of its own: the number of host devices is fixed once JAX has started.
     result = subprocess.run([sys.executable, "-c", PARALLEL], capture_output=True, text=True, timeout=300)
@@ -637,6 +638,7 @@ print("double")
 """
 
 
+@pytest.mark.process
 def test_sample_in_double_precision():
     environment = {**os.environ, "JAX_ENABLE_X64": "1"}
     command = [sys.executable, "-c", DOUBLE]
