@@ -129,7 +129,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3))
     np.savez(tmp_path / "data.npz", x=x, y=x[:, 0])
-    args = ["sample", "--data", tmp_path / "data.npz", "--width", 8, "--kappa", 0.3, "--scheme", "nuts"]
+    args = ["sample", "--data", tmp_path / "data.npz", "--width", 8, "--kappa", 0.3, "--scheme", "sgld"]
     args += ["--num-warmup", 20, "--num-samples", 20, "--thinning", 1, "--json", "--out", tmp_path / "a"]
     status, out, _ = run(capsys, *args)
     answer = json.loads(out)
@@ -175,7 +175,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["sample", "--scheme", "sgld", "--friction", "1"], "friction is for langevin, sghmc; leave it out"),
         (["sample", "--preconditioner", "prior"], "preconditioner goes with a step size of your own"),
         (
-            ["sample", "--step-size", "1e6", "--num-samples", "1000", "--thinning", "1"],
+            ["sample", *SMALL, "--step-size", "1e6", "--num-samples", "1000", "--thinning", "1"],
             "use a smaller step_size",
         ),
     ],
