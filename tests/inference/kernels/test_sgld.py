@@ -58,7 +58,7 @@ def gaussian(z):
 # --- constant steps on a Gaussian: the variance is 1/(λ(1 - εMλ/2)) ---
 
 
-@pytest.mark.parametrize("step_size", [0.03, 0.125, 0.375])
+@pytest.mark.parametrize("step_size", [0.03, 0.375, pytest.param(0.125, marks=pytest.mark.slow)])
 def test_variance_and_autocorrelation_of_constant_step_langevin(step_size):
     precision, coordinates, draws = 4.0, 12_000, 600
     r = 1 - step_size * precision
@@ -183,7 +183,7 @@ def test_conjugate_network_full_batch(conjugate):
     assert (np.abs(correlation) < 4.5 * np.sqrt((1 + rr) / ((1 - rr) * len(deviation)))).all()
 
 
-@pytest.mark.parametrize("step_size", [0.04, 0.004])
+@pytest.mark.parametrize("step_size", [0.04, pytest.param(0.004, marks=pytest.mark.slow)])
 def test_conjugate_network_minibatch(conjugate, step_size):
     batch, chains, draws = 6, 400, 1500
     eigenvalues = conjugate.eigenvalues
