@@ -254,9 +254,11 @@ MUTANTS = {
     ],
     "tests/models/test_priors.py -k 'reproduce or bayes_rule or known_factor'": [
         (f"{PRIORS}/spike_and_slab.py", "(slab - spike) * jnp.asarray(rho)", "slab * jnp.asarray(rho)"),
-        (f"{PRIORS}/student_t.py", "self.df / (self.df - 2)", "(self.df - 2) / self.df"),
         (f"{PRIORS}/base.py", '{"w_base": w / scale}', '{"w_base": w}'),
         (f"{PRIORS}/ard.py", "sums, w.shape[-2] * member.sum(axis=0)", "sums, w.shape[-2]"),
+    ],
+    "models/priors/student_t.py": [
+        (f"{PRIORS}/student_t.py", "self.df / (self.df - 2)", "(self.df - 2) / self.df"),
     ],
     "tests/models/test_models.py": [
         (
