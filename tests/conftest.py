@@ -2,8 +2,9 @@
 their order."""
 
 import os
-import shutil
 import tempfile
+import time
+from pathlib import Path
 
 import jax
 import pytest
@@ -12,25 +13,29 @@ from inference import SGLD, sample
 from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
 
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
+_MONTH = 30 * 24 * 3600
 
 
 def pytest_configure(config):
-    """One compilation cache for this run, shared by its worker processes and by the commands that
-    tests start."""
+    """Fast compilation, kept in one cache from run to run, for this process, its workers and the
+    commands that tests start."""
     # Worker processes share the cores already: BLAS threads of their own would only wait for each
     # other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Tests compile many small programs and run each of them once: to compile without optimising
+    # takes half of the time. XLA reads this at the first compilation.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     if _CACHE not in os.environ:
-        config._own_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix="mfzoo-tests-")
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+        cache = getattr(config, "cache", None)  # .pytest_cache, which pytest --cache-clear empties
+        folder = cache.mkdir("jax") if cache else Path(tempfile.mkdtemp(prefix="mfzoo-tests-"))
+        for path in folder.iterdir():
+            if path.stat().st_mtime < time.time() - _MONTH:
+                path.unlink(missing_ok=True)
+        os.environ[_CACHE] = str(folder)
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         # JAX has read its environment already, when this file imported it.
-        jax.config.update("jax_compilation_cache_dir", config._own_cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def pytest_unconfigure(config):
-    if hasattr(config, "_own_cache"):
-        shutil.rmtree(config._own_cache, ignore_errors=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture(scope="session")

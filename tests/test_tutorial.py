@@ -18,6 +18,7 @@ def tutorial():
     return module
 
 
+@pytest.mark.process
 def test_the_tutorial_runs(tutorial, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))  # taken off again, as the module is
     monkeypatch.delitem(__import__("sys").modules, "my_prior", raising=False)

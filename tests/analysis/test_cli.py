@@ -129,7 +129,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3))
     np.savez(tmp_path / "data.npz", x=x, y=x[:, 0])
-    args = ["sample", "--data", tmp_path / "data.npz", "--width", 8, "--kappa", 0.3, "--scheme", "nuts"]
+    args = ["sample", "--data", tmp_path / "data.npz", "--width", 8, "--kappa", 0.3, "--scheme", "sgld"]
     args += ["--num-warmup", 20, "--num-samples", 20, "--thinning", 1, "--json", "--out", tmp_path / "a"]
     status, out, _ = run(capsys, *args)
     answer = json.loads(out)
@@ -175,7 +175,7 @@ def test_sample_reads_a_data_file(capsys, tmp_path):
         (["sample", "--scheme", "sgld", "--friction", "1"], "friction is for langevin, sghmc; leave it out"),
         (["sample", "--preconditioner", "prior"], "preconditioner goes with a step size of your own"),
         (
-            ["sample", "--step-size", "1e6", "--num-samples", "1000", "--thinning", "1"],
+            ["sample", *SMALL, "--step-size", "1e6", "--num-samples", "1000", "--thinning", "1"],
             "use a smaller step_size",
         ),
     ],
@@ -228,6 +228,7 @@ def test_an_unwritable_folder_is_refused(capsys, tmp_path):
     assert "out: cannot write" in err
 
 
+@pytest.mark.process
 def test_the_installed_command_answers():
     command = os.path.join(os.path.dirname(sys.executable), "mfzoo")
     done = subprocess.run([command, "solve", "--help"], capture_output=True, text=True)
@@ -243,6 +244,7 @@ def test_lists_and_log_ranges():
             parse_numbers(text)
 
 
+@pytest.mark.process
 def test_help_imports_no_science():
     code = (
         "import sys; from analysis.cli import main\n"
@@ -257,6 +259,7 @@ def test_help_imports_no_science():
         assert word in done.stdout
 
 
+@pytest.mark.process
 def test_importing_leaves_matplotlib_as_it_was():
     code = (
         "import matplotlib; before = dict.__getitem__(matplotlib.rcParams, 'backend'); "
@@ -266,6 +269,7 @@ def test_importing_leaves_matplotlib_as_it_was():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.process
 def test_functions_named_like_folders_stay_functions():
     code = (
         "import analysis.sweep.cells, analysis.report.page; from analysis import report, sweep; "

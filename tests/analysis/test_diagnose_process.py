@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 _PROGRAM = """
 import os, signal, sys, warnings
 import arviz, jax, matplotlib, numpy, numpyro, optax, pandas, rich, scipy.optimize, scipy.stats, tyro
@@ -35,6 +37,7 @@ assert not matplotlib.pyplot.get_fignums()
 """
 
 
+@pytest.mark.process
 def test_import_changes_nothing():
     # What a user has imported first: those libraries change warning filters and the environment
     # themselves.

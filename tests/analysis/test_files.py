@@ -49,6 +49,7 @@ def test_a_full_device_is_one_sentence():
         write_text("/dev/full/x/run.txt", "text")
 
 
+@pytest.mark.process
 def test_a_file_that_outgrows_its_limit_is_one_sentence_and_leaves_nothing(tmp_path):
     """A limit on the size of files stands in for a disk that fills up while a run is being
     written."""

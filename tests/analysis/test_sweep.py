@@ -113,6 +113,7 @@ def test_a_cell_is_a_comparison_with_its_seed(in_this_process):
         assert cell[name].item() == row[name]
 
 
+@pytest.mark.process
 def test_figures_do_not_depend_on_processes_or_order(in_this_process):
     wanted = in_this_process.sel(prior=["isotropic"])
     same(small_sweep(priors=None, workers=2), wanted)
@@ -120,6 +121,7 @@ def test_figures_do_not_depend_on_processes_or_order(in_this_process):
     same(alone.sel(num_data=[30]), wanted.sel(scheme=["nngp"]))
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_larger_grid_does_not_depend_on_processes_or_order():
     grid = {"num_data": [20, 30], "seeds": [0, 3]}
@@ -147,6 +149,7 @@ def test_a_cell_that_fails_is_tried_again_and_stops_no_other(tmp_path):
     same(xr.load_dataset(tmp_path / "out" / "sweep.nc", engine="h5netcdf"), grid)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("failures", "status"), [(1, "done"), pytest.param(2, "failed", marks=pytest.mark.slow)]
 )
@@ -322,6 +325,7 @@ def children(pid: int) -> list[int]:
     ]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the processes from /proc")
 @pytest.mark.parametrize("kill", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_sweep_that_is_stopped_keeps_its_cells_and_leaves_no_process(tmp_path, kill):
@@ -405,6 +409,7 @@ def cluster(folder: Path, workers: int):
             process.wait()
 
 
+@pytest.mark.process
 def test_a_cluster_gives_the_same_cells_when_a_worker_is_killed(tmp_path):
     teacher = Fragile(5, 2, folder=str(tmp_path / "count"), failures=9)
     (tmp_path / "count").mkdir()
@@ -430,6 +435,7 @@ def test_a_cluster_gives_the_same_cells_when_a_worker_is_killed(tmp_path):
     assert len(list((tmp_path / "count").iterdir())) == 2
 
 
+@pytest.mark.process
 def test_a_prior_of_a_user_s_file_travels_to_the_workers(tmp_path):
     (tmp_path / "prior_of_a_cluster_test.py").write_text(OWN_PRIOR)
     with cluster(tmp_path / "dask", 1) as (address, _):
@@ -442,6 +448,7 @@ def test_a_prior_of_a_user_s_file_travels_to_the_workers(tmp_path):
     same(found, small_sweep(**options, workers=0))
 
 
+@pytest.mark.process
 def test_a_cluster_that_is_not_there_or_lost_ends_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(ENGINES, "_PATIENCE_S", 2)
     options = {"num_data": [20], "seeds": range(40), "schemes": ["nngp"], "priors": None}

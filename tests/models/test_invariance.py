@@ -12,7 +12,7 @@ from inference.runs.observables import observe
 from models import ARD, Dataset, TwoLayerNetwork
 
 WIDTH, INPUT_DIM = 5, 3
-PROFILE = settings(max_examples=25, deadline=None, derandomize=True)
+PROFILE = settings(max_examples=8, deadline=None, derandomize=True)
 
 
 def problem(seed, num_data=7, num_test=4, relevant=(0, 2)):

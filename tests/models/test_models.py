@@ -1,8 +1,6 @@
 """Networks, priors, teachers and data sets against the formulas that define them."""
 
 import dataclasses
-import doctest
-import importlib
 import math
 from dataclasses import dataclass
 
@@ -440,13 +438,3 @@ def test_csv_target_is_the_last_column_or_the_named_one(tmp_path):
     np.testing.assert_array_equal(last.x * [100, 10], np.c_[last.y, last.y])
     named = Dataset.from_file(tmp_path / "t.csv", target="u")
     np.testing.assert_array_equal(named.x, np.c_[named.y * 10, named.y * 100])
-
-
-@pytest.mark.parametrize(
-    "module",
-    ["models.network", "models.priors", "models.teachers", "models.dataset", "inference.kernels.sgld"],
-)
-def test_examples_in_docstrings(module):
-    results = doctest.testmod(importlib.import_module(module))
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -448,7 +448,9 @@ def test_probabilities_lie_strictly_between_0_and_1(value):
                 SpikeAndSlab(**{parameter: value})
 
 
-@forms
+@pytest.mark.parametrize(
+    ("name", "centered"), [("ard", True), *((name, False) for name in ("ard", "student-t", *QUICK))]
+)
 def test_predictive_takes_the_weights_of_the_draws(name, centered):
     """Also without the standardised weights behind them, which no result keeps."""
     prior = replace(SAMPLES[name], centered=True) if centered else SAMPLES[name]

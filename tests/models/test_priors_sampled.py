@@ -40,6 +40,7 @@ def tiny():
     return TwoLayerNetwork(5, 8, 0.1, prior=SpikeAndSlab()), data
 
 
+@pytest.mark.slow
 def test_spike_and_slab_finds_the_relevant_inputs_and_sgld_agrees_with_nuts(tiny):
     network, data = tiny
     nuts = sample(

@@ -18,7 +18,9 @@ def erf_network(**changes):
     return TwoLayerNetwork(**(settings | changes))
 
 
-@pytest.mark.parametrize("theory", [NNGP(), MeanField(), AdaptiveKernel()])
+@pytest.mark.parametrize(
+    "theory", [NNGP(), MeanField(), pytest.param(AdaptiveKernel(), marks=pytest.mark.slow)]
+)
 def test_odd_activations_without_biases_have_no_even_part(theory):
     point = theory.solve(erf_network(), SparseParity(8, 2))
     assert abs(point.order_parameter) < 1e-25
@@ -26,7 +28,7 @@ def test_odd_activations_without_biases_have_no_even_part(theory):
 
 
 @pytest.mark.parametrize(
-    "theory", [NNGP(), MeanField(), pytest.param(AdaptiveKernel(), marks=pytest.mark.slow)]
+    "theory", [NNGP(), *(pytest.param(t, marks=pytest.mark.slow) for t in (MeanField(), AdaptiveKernel()))]
 )
 def test_biases_give_odd_activations_an_even_part(theory):
     with_bias = theory.solve(erf_network(bias=True), SparseParity(8, 2))
@@ -58,7 +60,9 @@ def test_nngp_learning_curve_is_that_of_simulated_regression():
 
 
 @pytest.mark.parametrize("theory", [MeanField(), AdaptiveKernel()])
-@pytest.mark.parametrize(("activation", "degree"), [("erf", 3), ("tanh", 1)])
+@pytest.mark.parametrize(
+    ("activation", "degree"), [pytest.param("erf", 3, marks=pytest.mark.slow), ("tanh", 1)]
+)
 def test_infinite_width_is_the_nngp(theory, activation, degree):
     teacher = SparseParity(8, degree)
     wide = erf_network(activation=activation, width=10**7)
@@ -70,6 +74,7 @@ def test_infinite_width_is_the_nngp(theory, activation, degree):
     assert 0.01 < finite.order_parameter < 1
 
 
+@pytest.mark.slow
 def test_large_noise_and_stiff_precisions():
     noisy = AdaptiveKernel().solve(erf_network(kappa=50.0), SparseParity(8, 3))
     assert 0 < noisy.order_parameter < 1e-5
@@ -91,7 +96,7 @@ def test_networks_of_the_mean_field():
     assert values["relevance_ratio"].mean() == pytest.approx(point.relevance_ratio, rel=0.2)
 
 
-@pytest.mark.parametrize("bias_scale", [0.003, 1e-6])
+@pytest.mark.parametrize("bias_scale", [0.003, pytest.param(1e-6, marks=pytest.mark.slow)])
 def test_a_negligible_bias_changes_nothing(bias_scale):
     # Another chart with an axis more; at degree 4 an engine that resolved the cusp of aligned
     # neurons badly was off by 2.5 % here, with an error estimate eight times too small.

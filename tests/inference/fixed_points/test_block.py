@@ -328,6 +328,7 @@ def test_same_key_same_answer():
     assert (text[0], text[-1]) == ("prior start", "aligned start")
 
 
+@pytest.mark.slow
 def test_large_noise_is_the_prior():
     network, teacher = TwoLayerNetwork(input_dim=6, width=2, kappa=30.0), SparseParity(6, 2)
     point = BlockAdaptiveKernel(num_warmup=200, num_samples=400).solve(network, teacher)

@@ -136,7 +136,6 @@ class Grid:
 
 GRIDS = {
     "AK": (True, {}),
-    "MF": (False, {}),
     "MF-ARD": (False, {"prior": ARD(shape=2.0)}),
     "AK, one input, tanh, biases": (
         True,
@@ -144,6 +143,7 @@ GRIDS = {
     ),
 }
 MORE_GRIDS = {
+    "MF": (False, {}),
     "AK with ARD": (True, {"prior": ARD(shape=2.0)}),
     "MF, one input, ReLU, biases": (False, {"input_dim": 1, "bias": True, "gamma": 0.6}),
     "AK, linear": (True, {"activation": "identity", "readout_scale": 1.3}),
@@ -187,8 +187,15 @@ def plain():
     return solve(AK, network(), DATA)
 
 
-@pytest.mark.parametrize("theory", [MF, AK])
-@pytest.mark.parametrize("changes", [{}, {"activation": "erf", "bias": True}])
+@pytest.mark.parametrize(
+    ("theory", "changes"),
+    [
+        (AK, {}),
+        (MF, {"activation": "erf", "bias": True}),
+        pytest.param(MF, {}, marks=pytest.mark.slow),
+        pytest.param(AK, {"activation": "erf", "bias": True}, marks=pytest.mark.slow),
+    ],
+)
 def test_infinite_width_is_the_nngp(theory, changes):
     wide = network(width=10**6, kappa=0.1, **changes)
     point, limit = solve(theory, wide, DATA), nngp_on_dataset(wide, DATA)

@@ -24,9 +24,9 @@ def solve(input_dim, degree, width, kappa, prior):
     ("input_dim", "degree", "width", "kappa", "prior"),
     [
         (16, 2, 64, 0.05, Isotropic()),
-        (16, 2, 64, 0.1, Isotropic()),
+        pytest.param(16, 2, 64, 0.1, Isotropic(), marks=pytest.mark.slow),
         (16, 2, 64, 0.05, ARD()),
-        (35, 4, 512, 0.005, Isotropic()),
+        pytest.param(35, 4, 512, 0.005, Isotropic(), marks=pytest.mark.slow),
         (35, 4, 512, 0.005, ARD()),
     ],
 )
@@ -86,7 +86,10 @@ def test_precisions_follow_their_gamma_posterior():
         assert rho[:, index].var() / expected**2 == pytest.approx(1 / 36, rel=0.1)
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf", "tanh", "identity"])
+@pytest.mark.parametrize(
+    "activation",
+    ["erf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("relu", "tanh", "identity"))],
+)
 def test_nngp_networks_are_the_readout_posterior(activation):
     teacher = SparseParity(6, 2)
     data = teacher.sample(jax.random.key(0), 40, 50)

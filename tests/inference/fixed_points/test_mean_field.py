@@ -44,7 +44,14 @@ def test_a_wide_network_far_below_its_onset():
     assert point.order_parameter == pytest.approx(0.658135, abs=1e-5)  # tests/oracles.py
 
 
-@pytest.mark.parametrize(("input_dim", "kappa"), [(35, 0.0345), (70, 0.0241), (140, 0.0178), (280, 0.0130)])
+@pytest.mark.parametrize(
+    ("input_dim", "kappa"),
+    [
+        (35, 0.0345),
+        (280, 0.0130),
+        *(pytest.param(*v, marks=pytest.mark.slow) for v in ((70, 0.0241), (140, 0.0178))),
+    ],
+)
 def test_critical_noise_falls_with_the_input_dimension(input_dim, kappa):
     # κ at which m = 0.1, given to three digits; m changes by about 1 % for each unit in the last.
     assert solve(input_dim, 2, 512, kappa).order_parameter == pytest.approx(0.1, abs=2.5e-3)
@@ -52,7 +59,7 @@ def test_critical_noise_falls_with_the_input_dimension(input_dim, kappa):
 
 @pytest.mark.parametrize(
     ("kappa", "gamma", "scale", "readout_scale"),
-    [(0.12, 0.5, 1.0, 1.0), (0.2, 0.4, 1.3, 0.8), (0.05, 0.8, 1.0, 1.5)],
+    [(0.2, 0.4, 1.3, 0.8), (0.05, 0.8, 1.0, 1.5), pytest.param(0.12, 0.5, 1.0, 1.0, marks=pytest.mark.slow)],
 )
 def test_against_importance_sampling_from_the_prior(kappa, gamma, scale, readout_scale):
     d, k, n = 6, 2, 8
@@ -82,10 +89,10 @@ def test_against_importance_sampling_from_the_prior(kappa, gamma, scale, readout
 @pytest.mark.parametrize(
     ("input_dim", "degree", "width", "kappa"),
     [
-        (35, 4, 512, 0.0125),
+        pytest.param(35, 4, 512, 0.0125, marks=pytest.mark.slow),
         pytest.param(35, 4, 512, 0.002, marks=pytest.mark.slow),
         (16, 2, 64, 0.05),
-        (70, 2, 512, 0.0241),
+        pytest.param(70, 2, 512, 0.0241, marks=pytest.mark.slow),
         (3, 2, 64, 0.02),
         pytest.param(5, 4, 64, 0.02, marks=pytest.mark.slow),
     ],

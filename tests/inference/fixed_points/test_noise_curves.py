@@ -62,11 +62,11 @@ def test_mean_field_ard_at_degree_four():
 @pytest.mark.parametrize(
     ("prior", "kappa", "num_data", "start"),
     [
-        (Isotropic(), 0.07, 300, "prior"),
+        pytest.param(Isotropic(), 0.07, 300, "prior", marks=pytest.mark.slow),
         (Isotropic(), 0.05, None, "prior"),
-        (ARD(), 0.129, 300, "prior"),
+        pytest.param(ARD(), 0.129, 300, "prior", marks=pytest.mark.slow),
         (ARD(), 0.129, 300, "aligned"),
-        (ARD(), 0.05, 3000, "prior"),
+        pytest.param(ARD(), 0.05, 3000, "prior", marks=pytest.mark.slow),
     ],
 )
 def test_adaptive_kernel_agrees_with_a_single_solve(prior, kappa, num_data, start):
@@ -127,7 +127,7 @@ def test_one_curve_serves_every_number_of_data():
     ("d", "width", "prior"),
     [
         (35, 8192, ARD()),
-        (147, 11_191, ARD(shape=0.92)),
+        pytest.param(147, 11_191, ARD(shape=0.92), marks=pytest.mark.slow),
         pytest.param(35, 30_000, ARD(), marks=pytest.mark.slow),
     ],
 )
@@ -143,6 +143,7 @@ def test_a_fold_at_a_tiny_order_parameter(d, width, prior):
     assert upper.kappa > 3 * lower.kappa
 
 
+@pytest.mark.slow
 def test_wide_ard_networks_have_the_folds_of_a_finer_curve(monkeypatch):
     # Their precisions together are held by the prior alone: quadrature errors enter them times N/(2
     # α0) = 3600.

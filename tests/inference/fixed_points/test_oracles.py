@@ -102,7 +102,13 @@ def test_sampled_arc_cosine_kernel():
     assert error[0, 1] < 1e-3
 
 
-@pytest.mark.parametrize(("kappa", "m"), [(0.0125, 0.0180), (0.01, 0.2106), (0.005, 0.6116)])
+@pytest.mark.parametrize(
+    ("kappa", "m"),
+    [
+        (0.01, 0.2106),
+        *(pytest.param(*v, marks=pytest.mark.slow) for v in ((0.0125, 0.0180), (0.005, 0.6116))),
+    ],
+)
 def test_mean_field_of_the_page(kappa, m):
     found = answer(MeanFieldOracle(paper(kappa), PAPER), size=10)
     assert found.order_parameter == pytest.approx(m, abs=6e-5)
@@ -110,12 +116,14 @@ def test_mean_field_of_the_page(kappa, m):
     assert found.effective_sample_size > 10_000
 
 
+@pytest.mark.slow
 def test_adaptive_kernel_of_the_page():
     found = answer(AdaptiveKernelOracle(paper(0.005), PAPER), size=8, rounds=2)
     assert found.order_parameter == pytest.approx(0.9406, abs=6e-5)
     assert found.mse == pytest.approx(0.0277, abs=6e-5)
 
 
+@pytest.mark.slow
 def test_error_is_that_of_other_seeds():
     theory = MeanFieldOracle(TwoLayerNetwork(8, 32, 0.1, bias=True, bias_scale=0.5), SparseParity(8, 2))
     one, two = (answer(theory, seed=seed, size=8, rounds=2) for seed in (1, 2))
@@ -131,7 +139,9 @@ def test_nodes_find_aligned_neurons_with_biases_far_out():
     assert found.order_parameter == pytest.approx(0.54372, abs=8e-5)
 
 
-@pytest.mark.parametrize("teacher", [SparseParity(6, 3), SingleIndex(6, 2, 2)])
+@pytest.mark.parametrize(
+    "teacher", [SparseParity(6, 3), pytest.param(SingleIndex(6, 2, 2), marks=pytest.mark.slow)]
+)
 def test_infinite_width_is_the_nngp(teacher):
     network = TwoLayerNetwork(6, 10**7, 0.1, bias=True)
     wide = answer(AdaptiveKernelOracle(network, teacher, 80, order=6), size=8, rounds=1)

@@ -111,7 +111,9 @@ def test_identity_is_linear_regression():
     assert quadratic.test_mse_mean == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("theory", [NNGP(), MeanField(), AdaptiveKernel()])
+@pytest.mark.parametrize(
+    "theory", [NNGP(), MeanField(), pytest.param(AdaptiveKernel(), marks=pytest.mark.slow)]
+)
 def test_odd_targets_above_one_are_out_of_reach_without_biases(theory):
     network = TwoLayerNetwork(5, 32, 0.1)
     point = theory.solve(network, SingleIndex(5, 2, 3))
@@ -121,7 +123,7 @@ def test_odd_targets_above_one_are_out_of_reach_without_biases(theory):
     assert point.converged
 
 
-@pytest.mark.parametrize("theory", [MeanField(), AdaptiveKernel()])
+@pytest.mark.parametrize("theory", [MeanField(), pytest.param(AdaptiveKernel(), marks=pytest.mark.slow)])
 def test_infinite_width_is_the_nngp(theory):
     limit = NNGP().solve(*small()).order_parameter
     widths = (64, 10**4, 10**7)
@@ -132,14 +134,16 @@ def test_infinite_width_is_the_nngp(theory):
     assert 0.05 < limit < 0.95
 
 
-@pytest.mark.parametrize("theory", [MeanField(), AdaptiveKernel(), NNGP()])
+@pytest.mark.parametrize(
+    "theory", [MeanField(), NNGP(), pytest.param(AdaptiveKernel(), marks=pytest.mark.slow)]
+)
 def test_large_noise_leaves_nothing_learned(theory):
     point = theory.solve(*small(kappa=100.0))
     assert 0 < point.order_parameter < 1e-4
     assert point.test_mse_mean == pytest.approx(2.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("theory", [MeanField(), AdaptiveKernel()])
+@pytest.mark.parametrize("theory", [MeanField(), pytest.param(AdaptiveKernel(), marks=pytest.mark.slow)])
 def test_units_of_the_target(theory):
     # y → y/A with κ → κ/A and σ_a → σ_a/A is the same posterior over f/A.
     raw = theory.solve(*small())
@@ -213,7 +217,9 @@ def test_networks_of_the_adaptive_kernel():
         point.sample_networks(jax.random.key(0), 1)
 
 
-@pytest.mark.parametrize("kind", [MeanFieldEquations, AdaptiveKernelEquations])
+@pytest.mark.parametrize(
+    "kind", [MeanFieldEquations, pytest.param(AdaptiveKernelEquations, marks=pytest.mark.slow)]
+)
 def test_errors_are_honest(kind):
     field = kind is MeanFieldEquations
     network, teacher = small(bias=field)

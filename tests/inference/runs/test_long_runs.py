@@ -83,6 +83,7 @@ def assert_same_draws(tree, other):
 # --- killed ---
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "moments"), [("sgld", (40_000,)), pytest.param("nuts", (400,), marks=pytest.mark.slow)]
 )
@@ -102,6 +103,7 @@ def test_a_killed_run_ends_with_the_same_draws(name, moments, tmp_path, referenc
     assert_same_draws(tree, whole)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["long sgld", "long nuts"])
 def test_a_run_killed_twenty_times_ends_with_the_same_draws(name, tmp_path, reference):
@@ -163,12 +165,14 @@ def test_a_kill_at_any_change_of_a_file_loses_nothing(small_network, small_data,
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.nc"]
 
 
+@pytest.mark.process
 def test_where_a_run_is_cut_into_calls_leaves_no_trace(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "PIECE_BYTES", 50_000)
     monkeypatch.setattr(chains, "CALL_SECONDS", 0.03)
     assert_same_draws(run("sgld", tmp_path / "run"), reference("sgld"))
 
 
+@pytest.mark.process
 def test_a_run_in_memory_has_the_same_draws(reference):
     tree = run("sgld")
     for group in ("posterior", "sample_stats"):
@@ -179,6 +183,7 @@ def test_a_run_in_memory_has_the_same_draws(reference):
 # --- stopped by Ctrl-C ---
 
 
+@pytest.mark.process
 def test_a_run_that_is_called_off_or_stopped_by_ctrl_c_is_saved(tmp_path, reference):
     def call_off(done, total, text):
         if done > 20_000:
@@ -206,6 +211,7 @@ def test_a_run_that_is_called_off_or_stopped_by_ctrl_c_is_saved(tmp_path, refere
 # --- a full disk ---
 
 
+@pytest.mark.process
 def test_a_full_disk_is_one_sentence_and_leaves_readable_files(reference, tmp_path, monkeypatch):
     written = []
 
@@ -251,6 +257,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.process
 def test_a_small_file_system_that_fills_up(small_disk, reference, monkeypatch):
     """First while pieces are written, then while they are put together; then there is space
     enough."""
@@ -296,6 +303,7 @@ for folder in (sys.argv[1], None):
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_draws(tmp_path):
     """Peak memory in MiB of a run, and of one with ten times its draws (250 MB); then of the same
@@ -338,6 +346,7 @@ INTERRUPTIBLE = (
 )
 
 
+@pytest.mark.process
 def test_the_command_stops_at_ctrl_c_and_goes_on(tmp_path, capsys):
     folder = tmp_path / "a run"
     command = [

@@ -354,11 +354,12 @@ def estimates(tree):
     return {k: (np.atleast_1d(means[k].values), np.atleast_1d(errors[k].values)) for k in values.data_vars}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "kernel", "m", "mse"),
     [
-        pytest.param("isotropic", {"step_size": 0.01, "preconditioner": "prior"}, 0.66, 0.24),
-        pytest.param("ard", {"step_size": 0.0015}, 0.95, 0.095, marks=pytest.mark.slow),
+        ("isotropic", {"step_size": 0.01, "preconditioner": "prior"}, 0.66, 0.24),
+        ("ard", {"step_size": 0.0015}, 0.95, 0.095),
     ],
 )
 def test_sgld_agrees_with_nuts_on_the_default_problem(

@@ -202,7 +202,7 @@ def test_bound_stays_below_the_evidence():
     [
         # NUTS: 0.66, 0.80, 0.95, 0.06. The guides collapse to the prior on the second.
         (0.05, None, MeanFieldGuide(), 0.6, 0.7),
-        (0.1, ARD(), MeanFieldARDGuide(), -0.02, 0.02),
+        pytest.param(0.1, ARD(), MeanFieldARDGuide(), -0.02, 0.02, marks=pytest.mark.slow),
         pytest.param(0.05, ARD(), MeanFieldARDGuide(), 0.8, 0.92, marks=pytest.mark.slow),
         pytest.param(0.1, None, MeanFieldGuide(), -0.02, 0.02, marks=pytest.mark.slow),
     ],

@@ -86,7 +86,7 @@ def linear_model(y):
     numpyro.sample("y", dist.Normal(jnp.asarray(DESIGN) @ beta, SIGMA).to_event(1), obs=y)
 
 
-@pytest.mark.parametrize("elbo", [TraceMeanField_ELBO, Trace_ELBO])
+@pytest.mark.parametrize("elbo", [TraceMeanField_ELBO, pytest.param(Trace_ELBO, marks=pytest.mark.slow)])
 def test_guide_reaches_the_exact_mean_field_optimum_of_a_gaussian(elbo):
     """KL(q ‖ Normal(mean, Λ⁻¹)) over factorised q is least at loc = mean, scale² = 1/Λ_ii."""
     guide = MeanFieldGuide(linear_model)
@@ -313,6 +313,7 @@ def test_conjugate_bound_equals_the_sampled_one_in_expectation(kind):
     np.testing.assert_allclose(total, sum(exact.values()), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_learned_rate_converges_to_the_closed_form():
     optima = {}
     for kind in (LearnedRate, MeanFieldARDGuide):
