@@ -6,7 +6,8 @@ import pandas as pd
 import tyro
 
 from analysis.cli.options import OutputOptions
-from analysis.cli.output import console, print_json, show_table
+from analysis.cli.output import console, print_json, progress_board, show_table
+from models import checks
 from models.problems import Reference, problem
 from models.problems.problem import REFERENCES
 from models.problems.reference import load_reference
@@ -22,9 +23,15 @@ class ListProblems:
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Problems to describe; none for the list of all."""
+    make_reference: bool = False
+    """Make the references of the problems named, minutes to hours each, and write their files."""
+    effort: float = 1.0
+    """Factor on the number of draws of a reference."""
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
 
     def run(self) -> None:
+        if self.make_reference:
+            self._make()
         if self.names:
             found = map(problem, self.names)
             rows = [describe(each.name, each, each.reference) for each in found]
@@ -38,6 +45,16 @@ class ListProblems:
                 say(row)
         else:
             show_table(pd.DataFrame(rows)[["problem", "known", "description"]], "Named problems")
+
+    def _make(self) -> None:
+        from analysis.scoring.references import make_reference
+
+        checks.positive("effort", self.effort)
+        if not self.names:
+            raise ValueError("make_reference needs the names of the problems.")
+        with progress_board(len(self.names)) as board:
+            for each in map(problem, self.names):
+                make_reference(each, self.effort, self.output.seed, board(each.name))
 
 
 def describe(name: str, declared, reference: Reference | None) -> dict:

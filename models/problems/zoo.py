@@ -194,8 +194,6 @@ def problem(name: str) -> Problem:
             )
         return replace(found, folder=Path(file).resolve().parent) if found.folder == REFERENCES else found
     if name not in ZOO:
-        raise ValueError(
-            f"problem must be one that mfzoo problems lists, such as {next(iter(ZOO))}, or FILE.py:NAME; got {name!r}."
-        )
+        raise ValueError(f"problem must be one that mfzoo problems lists, or FILE.py:NAME; got {name!r}.")
     declared = ZOO[name]
     return Problem(name, **{**vars(declared), "data": declared.data()})
