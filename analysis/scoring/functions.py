@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -137,11 +138,14 @@ def _log_density(draws: Draws, problem: Problem) -> np.ndarray | None:
     shape = next(iter(params.values())).shape[:2]
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in params.items()}
 
-    def density(params):
-        return log_density(model, (), kwargs, params)[0]
-
     with TRACE_LOCK:
-        return np.asarray(jax.lax.map(density, flat, batch_size=_BATCH)).reshape(shape)
+        return np.asarray(_densities(problem, model, flat)).reshape(shape)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _densities(problem: Problem, model, flat: dict) -> jax.Array:
+    kwargs = problem.model_kwargs
+    return jax.lax.map(lambda one: log_density(model, (), kwargs, one)[0], flat, batch_size=_BATCH)
 
 
 def _sites(model, kwargs: dict) -> dict:

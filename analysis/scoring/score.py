@@ -67,12 +67,18 @@ def score(result, of: Problem | str, scheme: str | None = None) -> Score:
         bias = (m - μ)/s,       z = (m - μ)/√(se(m)² + se(μ)²),      and likewise log(ŝ/s),
 
     the errors of Markov chains being those of the effective sample size (ArviZ), of independent
-    draws sd/√draws. Its p-value is that of Student's t with ESS/4 degrees of freedom, of a standard
-    deviation ESS/20, as the error is itself an estimate, and a worse one where tails are heavy. The scheme is **biased** where the smallest of all 2K p-values is below
-    1 - (1 - 0.01)^(1/2K) (Šidák): a right one is accused in at most one of a hundred cases.
-    It is **right** where none is, and every bias beyond a quarter of a standard deviation would
-    have been seen with a chance of 95 %; else one **cannot tell**. Chains that disagree are no
-    ground for either.
+    draws sd/√draws. p-values are those of Student's t with ESS/4 degrees of freedom, as the error is
+    itself an estimate, and for the standard deviation of Hall's transform of its z, which takes the
+    skewness of (g - m)² out, with ESS/20. The scheme is **biased** where the smallest of all 2K
+    p-values is below 1 - (1 - 0.01)^(1/2K) (Šidák), so that about one right scheme in a hundred is
+    accused, or fewer: 0 to 1.3 % of 150 sets of independent Gaussian and log-normal draws of 60
+    functions. It is **right** where none is, and every mean off by a quarter of a standard
+    deviation would have been seen with a chance of 95 %; else one **cannot tell**. Chains that
+    disagree are no ground for either.
+
+    References
+    ----------
+    Hall, *On the removal of skewness by transformation*, JRSS B 54 (1992).
 
     Parameters
     ----------
@@ -151,22 +157,25 @@ def data_figures(of: Problem) -> dict[str, list[float]]:
 def summarise_functions(functions: xr.Dataset, independent: bool) -> pd.DataFrame:
     """``mean``, ``sd``, their Monte-Carlo errors ``mean_se``, ``sd_se``, ``ess`` and ``r_hat``.
 
-    The error of a standard deviation is that of the mean of (g - mean)², by the delta method over
-    2 sd; ``ess`` is the smaller of those of both means.
+    Also ``skewness_of_square``, that of (g - mean)². The error of a standard deviation is that of
+    the mean of (g - mean)², by the delta method over 2 sd; ``ess`` is the smaller of those of the
+    two means.
     """
-    centred = functions - functions.mean(("chain", "draw"))
-    sd = functions.std(("chain", "draw"))
+    draws = ("chain", "draw")
+    square = (functions - functions.mean(draws)) ** 2
+    sd = functions.std(draws)
     errors = partial(standard_errors, independent=independent)
     with np.errstate(invalid="ignore", divide="ignore"):  # chains that do not move, and single ones
         columns = {
-            "mean": functions.mean(("chain", "draw")),
+            "mean": functions.mean(draws),
             "sd": sd,
             "mean_se": errors(functions),
-            "sd_se": errors(centred**2) / (2 * sd),
+            "sd_se": errors(square) / (2 * sd),
+            "skewness_of_square": ((square - square.mean(draws)) ** 3).mean(draws) / square.std(draws) ** 3,
         }
         if not independent:
             columns["ess"] = arviz_stats.ess(functions, method="mean")
-            columns["ess_square"] = arviz_stats.ess(centred**2, method="mean")
+            columns["ess_square"] = arviz_stats.ess(square, method="mean")
             columns["r_hat"] = arviz_stats.rhat(functions)
     table = pd.DataFrame({name: values.to_pandas() for name, values in columns.items()})
     if independent:
@@ -189,8 +198,15 @@ def compare_functions(functions: xr.Dataset, reference: Mapping, independent: bo
         table["log_sd_ratio"] = np.log(table["sd"] / true["sd"])
     table["log_sd_ratio_se"] = np.hypot(table["sd_se"] / table["sd"], true["sd_se"] / true["sd"])
     table["z"] = table["bias"] / table["bias_se"]
-    table["z_sd"] = table["log_sd_ratio"] / table["log_sd_ratio_se"]
+    table["z_sd"] = _without_skewness(table["log_sd_ratio"] / table["log_sd_ratio_se"], table)
     return table
+
+
+def _without_skewness(z: pd.Series, table: pd.DataFrame) -> pd.Series:
+    """Hall's transform √n (t + γt²/3 + γ²t³/27 + γ/(6n)) with t = z/√n, γ the skewness of (g - m)²."""
+    n, skewness = table["ess"], table["skewness_of_square"]
+    root = z / n**0.5
+    return n**0.5 * (root + skewness * root**2 / 3 + skewness**2 * root**3 / 27 + skewness / (6 * n))
 
 
 def judge(table: pd.DataFrame) -> tuple[str, str, dict]:
@@ -198,7 +214,10 @@ def judge(table: pd.DataFrame) -> tuple[str, str, dict]:
     tests = 2 * len(table)
     freedom = {"bias": np.maximum(table["ess"] / 4, 1.0), "log_sd_ratio": np.maximum(table["ess"] / 20, 1.0)}
     p_values = pd.DataFrame(
-        {name: 2 * t.sf((table[name] / table[f"{name}_se"]).abs(), nu) for name, nu in freedom.items()},
+        {
+            "bias": 2 * t.sf(table["z"].abs(), freedom["bias"]),
+            "log_sd_ratio": 2 * t.sf(table["z_sd"].abs(), freedom["log_sd_ratio"]),
+        },
         index=table.index,
     )
     level = 1 - (1 - SIGNIFICANCE) ** (1 / tests)
@@ -219,6 +238,9 @@ def judge(table: pd.DataFrame) -> tuple[str, str, dict]:
         worst = table.loc[found if found.any() else slice(None), column].abs().idxmax()
         figures |= {f"{column}_of": worst, column: float(table[column][worst])}
         figures[f"{column}_se"] = float(table[f"{column}_se"][worst])
+    unknown = table.index[table[["z", "z_sd"]].isna().any(axis=1)]
+    if len(unknown):
+        return "cannot tell", f"The draws of {unknown[0]} are too few, or all the same.", figures
     if figures["r_hat_max"] > R_HAT_LIMIT:
         worst = table["r_hat"].idxmax()
         return "cannot tell", f"The chains disagree on {worst} (R-hat {figures['r_hat_max']:.3f}).", figures
@@ -233,7 +255,7 @@ def judge(table: pd.DataFrame) -> tuple[str, str, dict]:
         if rejected["log_sd_ratio"].any():
             ratio = np.exp(figures["log_sd_ratio"])
             parts.append(
-                f"the standard deviation of {figures['log_sd_ratio_of']} is {ratio:.3f} of what it should be"
+                f"the standard deviation of {figures['log_sd_ratio_of']} is {ratio:.3f} of the reference's"
             )
         text = "; ".join(parts)
         return "biased", f"{text[0].upper()}{text[1:]}.", figures
