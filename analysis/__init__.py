@@ -11,6 +11,7 @@ _PLACES = {
     "CriticalNoise": "theory.critical_noise",
     "Diagnosis": "diagnostics.diagnose",
     "ScalingExponent": "theory.critical_noise",
+    "Score": "scoring.score",
     "Verdict": "diagnostics",
     "assess": "diagnostics",
     "assess_all": "diagnostics",
@@ -28,6 +29,7 @@ _PLACES = {
     "report": "report.page",
     "save_tree": "results.files",
     "scaling_exponent": "theory.critical_noise",
+    "score": "scoring.score",
     "simulation_based_calibration": "diagnostics",
     "sweep": "sweep.grid",
 }

@@ -7,7 +7,7 @@ selection.
 Data that scikit-learn ships: diabetes (regression), breast cancer (malignant -1, benign +1), digits
 3 (-1) against 8 (+1). A quarter of the rows is held out, inputs and target are in standard units of
 the training rows, inputs that are constant there are left out, and every input gets a shuffled copy
-(:func:`analysis.diagnostics.probes.add_probes`). κ is the one of largest NNGP evidence on the
+(:func:`models.probes.add_probes`). κ is the one of largest NNGP evidence on the
 training rows, rounded to ten values a decade: one for all schemes and priors. The sampler is the
 zoo's scheme langevin at reduced length; a run that diverges is repeated at half its step. One row a
 cell goes to ``benchmarks/data/real_data.csv``; a cell that is there already is not run again.
@@ -32,14 +32,13 @@ import xarray as xr
 from rows import done, keep
 from scipy.special import logsumexp
 from scipy.stats import norm
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import ARDRegression, LassoCV
 
 from analysis.cli.options import Names, Numbers, Problem
 from analysis.cli.output import show_table
 from analysis.diagnostics.feature_selection import input_scores
-from analysis.diagnostics.probes import add_probes, probe_scores
+from analysis.diagnostics.probes import probe_scores
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.schemes.kernels import recommended_kernel, recommended_steps
 from inference import CollapsedGuide, MeanFieldARDGuide, fit, sample
@@ -47,6 +46,7 @@ from inference.fixed_points import NNGP
 from inference.fixed_points.regression.evidence import choose_kappa
 from inference.kernels.divergence import DivergenceError
 from models import Dataset, TwoLayerNetwork
+from models.problems.measured import MEASURED, with_probes
 
 FILE = Path(__file__).parent / "data" / "real_data.csv"
 TAIL = 0.05  # of the central 90 % interval, on each side
@@ -90,42 +90,6 @@ class Lengths:
     """Draws kept of each of the two chains."""
     guide_steps: int = 1500
     """Steps of the collapsed guide; the MF-ARD guide takes twice as many."""
-
-
-def diabetes() -> tuple:
-    """442 patients, 10 inputs, progression of the disease after a year."""
-    return _table(load_diabetes())
-
-
-def breast_cancer() -> tuple:
-    """569 tumours, 30 inputs, malignant (-1) or benign (+1)."""
-    x, y, names = _table(load_breast_cancer())
-    return x, 2.0 * y - 1.0, names
-
-
-def digits() -> tuple:
-    """357 images of 8 × 8 pixels, the digits 3 (-1) and 8 (+1)."""
-    x, y, names = _table(load_digits())
-    pair = np.isin(y, (3, 8))
-    return x[pair], np.where(y[pair] == 8, 1.0, -1.0), names
-
-
-def _table(bunch) -> tuple:
-    return (
-        np.asarray(bunch.data, float),
-        np.asarray(bunch.target, float),
-        tuple(map(str, bunch.feature_names)),
-    )
-
-
-DATA = {"diabetes": diabetes, "breast-cancer": breast_cancer, "digits-3-8": digits}
-
-
-def problem(name: str, split: int) -> Dataset:
-    """One data set, split, in standard units, with probes."""
-    x, y, names = DATA[name]()
-    data = Dataset.from_arrays(x, y, names=names, seed=split).standardised()
-    return add_probes(data, jax.random.key(split))
 
 
 def noise(data: Dataset, width: int) -> float:
@@ -256,7 +220,7 @@ class RealData:
     """Run what is missing, and print the table."""
 
     lengths: tyro.conf.OmitArgPrefixes[Lengths] = Lengths()
-    data: Names = tuple(DATA)
+    data: Names = tuple(MEASURED)
     """Data sets among diabetes, breast-cancer, digits-3-8."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Methods, by the names of the table."""
@@ -284,7 +248,7 @@ class RealData:
 
     def cell(self, name: str, split: int, method: str) -> dict:
         """One method on one split."""
-        data = problem(name, split)
+        data = with_probes(name, split)
         kappa = noise(data, self.lengths.width)
         began = perf_counter()
         answer = METHODS[method](data, kappa, jax.random.fold_in(jax.random.key(split), 1), self.lengths)
@@ -317,7 +281,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 def markdown(rows: pd.DataFrame) -> str:
     """The README's table: test error, coverage of 90 % intervals, AUC and false selections of every
     data set."""
-    names = list(DATA)
+    names = list(MEASURED)
     lines = [
         "| method | " + " | ".join(f"{name}: MSE | coverage | AUC | false" for name in names) + " |",
         "|---|" + "---:|" * 4 * len(names),

@@ -18,6 +18,8 @@ COMMANDS = {
     "report": ("Report", "Write one HTML page on one run or several side by side."),
     "reproduce": ("Reproduce", "Reproduce the experiment: sampled networks, and theories over them."),
     "priors": ("ListPriors", "List the priors with their parameters, or draw networks from them."),
+    "problems": ("ListProblems", "List the named problems, and what is known of each."),
+    "score": ("ScoreRuns", "Hold results against the reference posterior of a named problem."),
 }
 
 

@@ -172,7 +172,7 @@ class DataOptions:
             )
         if not self.probes:
             return data
-        from analysis.diagnostics.probes import add_probes
+        from models.probes import add_probes
 
         return add_probes(data, jax.random.fold_in(jax.random.key(seed), 2))
 

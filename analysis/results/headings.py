@@ -54,6 +54,18 @@ SELECTION = {
     "inclusion_irrelevant": "off S",
     "num_seeds": "seeds",
 }
+SCORE = {
+    "bias_se": "± se",
+    "bias_of": "of",
+    "rms_bias": "rms",
+    "resolution": "seen from",
+    "reference_sd": "its sd",
+    "relative_error": "relative",
+    "z_sd": "z of sd",
+    "ess_min": "ESS",
+    "ess_per_1000_gradients": "ESS/1000 ∇U",
+    "ess_per_second": "ESS/s",
+}
 
 
 def show_value(value) -> str:

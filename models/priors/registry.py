@@ -1,13 +1,10 @@
 """The zoo's priors by name, priors from a user's file, and what a list shows of each."""
 
 import ast
-import importlib
-import importlib.util
 import inspect
 import re
-import sys
-from pathlib import Path
 
+from models.own_files import import_file
 from models.priors.ard import ARD, GroupedARD, NeuronARD
 from models.priors.base import WeightPrior
 from models.priors.dirichlet import DirichletScaleMixture
@@ -69,36 +66,13 @@ def make_prior(text: str, **defaults) -> WeightPrior:
 
 
 def load_prior_class(place: str) -> type[WeightPrior]:
-    """The class at ``FILE.py:CLASS``.
-
-    The file is imported as the module of its name, with its folder on Python's path, so that other
-    processes (a sweep's) find the class again.
-    """
+    """The class at ``FILE.py:CLASS``."""
     file, _, name = place.rpartition(":")
-    path = Path(file).resolve()
-    if not path.is_file():
-        raise ValueError(f"prior file {file!r} does not exist or is not a file; check the path.")
-    if not path.stem.isidentifier():
-        raise ValueError(
-            f"prior file {file!r} must be named like a Python module, such as my_prior.py; rename it."
-        )
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-        importlib.invalidate_caches()
-    found = importlib.util.find_spec(path.stem)
-    if found is None or found.origin is None or Path(found.origin).resolve() != path:
-        raise ValueError(f"prior file {file!r} has the name of another Python module; rename it.")
-    try:
-        module = importlib.import_module(path.stem)
-    except Exception as error:  # whatever the user's file does wrong
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(
-            f"prior file {file!r} cannot be imported: {type(error).__name__}: {reason}."
-        ) from error
+    module = import_file(file, "prior")
     prior = getattr(module, name, None)
     if not (isinstance(prior, type) and issubclass(prior, WeightPrior)):
         types = (value for value in vars(module).values() if isinstance(value, type))
-        own = [t.__name__ for t in types if issubclass(t, WeightPrior) and t.__module__ == path.stem]
+        own = [t.__name__ for t in types if issubclass(t, WeightPrior) and t.__module__ == module.__name__]
         raise ValueError(
             f"prior file {file!r} has no subclass of models.WeightPrior named {name!r}; "
             + (f"it has {', '.join(own)}." if own else "declare one there.")

@@ -10,8 +10,9 @@ import xarray as xr
 from scipy.stats import norm
 
 from analysis.cli import main
-from analysis.diagnostics.probes import add_probes, probe_scores, rank_probes
+from analysis.diagnostics.probes import probe_scores, rank_probes
 from models import Dataset
+from models.probes import add_probes
 
 
 def arrays(rows=40, columns=3, seed=0):
