@@ -42,7 +42,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
-nb_merge_streams = True
+nb_output_stderr = "remove"  # progress, and what libraries say of the terminal
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

@@ -1,6 +1,6 @@
-"""Run what README.md shows, as it stands there: its commands, and its Python with the output.
+"""Run what README.md and the pages show, as it stands there: commands, and Python with its output.
 
-    python .ci/readme.py
+    python .ci/examples.py
 
 In a temporary folder, where the installed package is found. The two commands that take long are
 left to .ci/run, which has them word for word.
@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 NUMBER = re.compile(r"-?\d+(?:\.(\d*))?(?:e-?\d+)?")
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = "README.md") -> list[str]:
     """The fenced blocks of a language."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
@@ -36,20 +36,23 @@ def agree(shown: str, printed: str) -> bool:
     return True
 
 
-def run_python() -> None:
-    """All Python blocks as one program; a block with a file's name in its first line is that file."""
-    printed, names = [], {"__name__": "readme"}
-    for block in blocks("python"):
+def run_python(page: str) -> None:
+    """All Python blocks as one program; a block with a file's name in its first line is that file.
+
+    The blocks of text are what the first ones of Python print.
+    """
+    printed, names = [], {"__name__": "page"}
+    for block in blocks("python", page):
         if (file := re.match(r"# (\w+\.py)\n", block)) is not None:
             Path(file[1]).write_text(block, encoding="utf-8")
             continue
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(block, "README.md", "exec"), names)
+            exec(compile(block, page, "exec"), names)
         printed.append(out.getvalue())
         print(printed[-1], flush=True)
-    for shown, found in zip(blocks("text"), printed, strict=True):
+    for shown, found in zip(blocks("text", page), printed, strict=False):
         if not agree(shown, found):
-            raise SystemExit(f"README.md shows\n{shown}\nand it prints\n{found}")
+            raise SystemExit(f"{page} shows\n{shown}\nand it prints\n{found}")
 
 
 def run_commands() -> None:
@@ -63,5 +66,6 @@ def run_commands() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        run_python()
+        for page in ("README.md", "docs/zoo.md", "docs/own_sampler.md"):
+            run_python(page)
         run_commands()
