@@ -1,4 +1,4 @@
-"""Every theory against NUTS on the default problem over the noise: the README's table and figure.
+"""Every theory against NUTS on the default problem over the noise: table and figure of the docs.
 
     python benchmarks/against_nuts.py
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import NullLocator
 
 from analysis.cli.options import Names, Problem
 from analysis.cli.output import show_table, write_figure
-from analysis.plots.style import colour, new_figure, tidy, title
+from analysis.plots.style import BLACK, colour, legend, new_figure, title
 from analysis.results.files import write_atomically
 from analysis.theory.theories import THEORIES
 from models import TwoLayerNetwork
@@ -152,7 +152,7 @@ def figure(nuts: pd.DataFrame, theories: pd.DataFrame):
         list(dict.fromkeys(nuts.prior)),
         ("m", "test MSE of a draw", "E[w²] relevant/irrelevant", "aligned neurons"),
     )
-    result, grid = new_figure(len(priors), 4, 15.0, 3.1 * len(priors), sharex=True)
+    result, grid = new_figure(len(priors), 4, 13.0, 2.9 * len(priors) + 0.7, sharex=True, xlabel="noise κ")
     styles = {"population": ":", "finite P": "-", "data sets": "--"}
     for prior, line in zip(priors, grid, strict=True):
         for place, (axes, name) in enumerate(zip(line, names, strict=True)):
@@ -161,20 +161,23 @@ def figure(nuts: pd.DataFrame, theories: pd.DataFrame):
             if place < 2:
                 spread = 2 * cells[_FIGURES[place]].sem()
             axes.errorbar(
-                mean.index, mean, yerr=spread, fmt="o", ms=4, color="k", capsize=2, label="NUTS", zorder=3
+                mean.index, mean, yerr=spread, fmt="o", ms=4, color=BLACK, capsize=2, label="NUTS", zorder=3
             )
             for (theory, on), rows in theories[theories.prior == prior].groupby(["theory", "on"], sort=False):
                 values = _column(rows.set_index("kappa").sort_index(), place)
                 axes.plot(values.index, values, styles[on], color=colour(theory), label=_label(theory, on))
-            axes.set(xscale="log", title=f"{prior}: {name}" if place == 0 else name)
+            axes.set(xscale="log")
+            axes.set_title(f"{prior} prior: {name}" if place == 0 else name, fontsize=10)
             axes.set_xticks(NOISES, [f"{k:g}" for k in NOISES])
             axes.xaxis.set_minor_locator(NullLocator())
             if place > 0:
                 axes.set_yscale("log")
-            tidy(axes)
-        line[0].legend(frameon=False, fontsize=6)
-    for axes in grid[-1]:
-        axes.set_xlabel("noise κ")
+    shown = {}
+    for line in grid:
+        handles, labels = line[0].get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    order = sorted(shown, key=lambda label: (label != "NUTS", label))
+    legend(result, handles=[shown[label] for label in order], labels=order, ncols=7)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Make the figures of docs/theory.md.
+"""Make the figures of the documentation that need no long run.
 
     python docs/figures.py [--only learning_curve,branches]
 
@@ -9,16 +9,22 @@ The authors' learning curve in docs/data is that of arXiv:2510.15174 (mean and s
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import tyro
 
-from analysis import phase_diagram, plots, scaling_exponent
+from analysis import assess_all, compare, phase_diagram, plots, scaling_exponent
 from analysis.cli.options import Names
 from analysis.cli.output import write_figure
-from analysis.plots.style import new_figure, tidy
+from analysis.diagnostics import distances_by_problem
+from analysis.plots.comparison import plot_comparison
+from analysis.plots.learning_curve import plot_learning_curve
+from analysis.plots.style import BLACK, GREEN, PINK, RED, SKY, legend, new_figure
+from analysis.sweep.reproduction_table import PUBLISHED_SCHEMES
+from inference import SGLD, sample
 from inference.fixed_points import NNGP, AdaptiveKernel, MeanField, MeanFieldARD
-from models import ARD, Isotropic, SparseParity, TwoLayerNetwork
+from models import ARD, Isotropic, SparseParity, SpikeAndSlab, TwoLayerNetwork
 
 HERE = Path(__file__).parent
 PAPER, PARITY = TwoLayerNetwork(35, 512, 0.005), SparseParity(35, 4)
@@ -29,19 +35,17 @@ def learning_curve():
     table = pd.read_csv(HERE / "data" / "learning_curve_kappa_5e-3.csv")
     sizes = np.unique(np.round(np.geomspace(50, 12_000, 40)).astype(int))
     figure, ((left, right),) = new_figure(1, 2, 10.0, 4.4, sharex=True)
-    published = {"SGLD": ("#0072B2", "networks"), "MF": ("#009E73", "MF"), "MF-ARD": ("#CC79A7", "MF-ARD")}
-    for scheme, (shade, label) in published.items():
+    for scheme, marker in {"SGLD": "*", "MF": "x", "MF-ARD": "+"}.items():
         rows = table[table.scheme == scheme]
-        label = f"authors' {label}"
-        left.errorbar(
-            rows.P, rows.test_mse, yerr=rows.test_mse_sd, fmt="o", ms=4, color=shade, capsize=2, label=label
-        )
-        right.plot(rows.P, rows.order_parameter, "o", ms=4, color=shade)
+        look = {"fmt": f"{marker}-", "ms": 6, "lw": 0.6, "capsize": 2, "color": BLACK, "zorder": 3}
+        label = f"published {scheme.replace('SGLD', 'networks')}"
+        left.errorbar(rows.P, rows.test_mse, yerr=rows.test_mse_sd, label=label, **look)
+        right.errorbar(rows.P, rows.order_parameter, **look)
     network_ard = replace(PAPER, prior=ARD())
     for network, start, shade, style in (
-        (PAPER, "prior", "#0072B2", "-"),
-        (network_ard, "prior", "#CC79A7", "--"),
-        (network_ard, "aligned", "#CC79A7", "-"),
+        (PAPER, "prior", SKY, "-"),
+        (network_ard, "prior", RED, "--"),
+        (network_ard, "aligned", RED, "-"),
     ):
         found = [
             AdaptiveKernel().noise_curve(network, PARITY, 0.005, num_data=int(p)).reached(0.005, start)
@@ -54,19 +58,15 @@ def learning_curve():
     left.plot(sizes[::3], [p.test_mse for p in kernel], color="#999999", label="NNGP")
     right.plot(sizes[::3], [p.order_parameter for p in kernel], color="#999999")
     for theory, network, shade, label in (
-        (MeanField(), PAPER, "#009E73", "MF, P = ∞"),
-        (MeanFieldARD(), network_ard, "#CC79A7", "MF-ARD, P = ∞"),
+        (MeanField(), PAPER, GREEN, "MF, P = ∞"),
+        (MeanFieldARD(), network_ard, PINK, "MF-ARD, P = ∞"),
     ):
         point = theory.solve(network, PARITY)
         left.axhline(point.test_mse, ls=":", color=shade, label=label)
         right.axhline(point.order_parameter, ls=":", color=shade)
     left.set(xscale="log", yscale="log", xlabel="training points P", ylabel="test MSE of one network")
     right.set(xlabel="training points P", ylabel="order parameter m")
-    figure.legend(
-        *left.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8
-    )
-    for axes in (left, right):
-        tidy(axes)
+    legend(figure, handles=left.get_legend_handles_labels()[0], ncols=5)
     return figure
 
 
@@ -133,9 +133,9 @@ def marginals():
     networks."""
     theories = {
         "prior": (None, Isotropic(), "0.6"),
-        "MF": (MeanField(), Isotropic(), "#009E73"),
-        "AK": (AdaptiveKernel(), Isotropic(), "#56B4E9"),
-        "MF-ARD": (MeanFieldARD(), ARD(), "#CC79A7"),
+        "MF": (MeanField(), Isotropic(), GREEN),
+        "AK": (AdaptiveKernel(), Isotropic(), SKY),
+        "MF-ARD": (MeanFieldARD(), ARD(), PINK),
     }
     figure, (panels,) = new_figure(1, 2, 9.0, 3.6)
     scale = PAPER.input_dim**-0.5
@@ -144,9 +144,10 @@ def marginals():
             w = scale * np.random.default_rng(0).standard_normal((400, PAPER.width, PAPER.input_dim))
         else:
             point = theory.solve(replace(PAPER, prior=prior), PARITY)
-            w = point.sampler(np.random.default_rng(0), 400)["w"]
+            few = PARITY.sample(jax.random.key(0), 20, 10)  # for the readouts, which do not matter here
+            w = point.sample_networks(jax.random.key(0), 400, few)["w"]
         for axes, inputs in zip(panels, (PARITY.relevant, range(4, PAPER.input_dim)), strict=True):
-            edges = np.linspace(-4, 4, 161) if inputs == PARITY.relevant else np.linspace(-0.8, 0.8, 161)
+            edges = np.linspace(-6, 6, 161) if inputs == PARITY.relevant else np.linspace(-0.8, 0.8, 161)
             density, _ = np.histogram(w[:, :, list(inputs)], edges)
             width = edges[1] - edges[0]
             density = density / (w[:, :, list(inputs)].size * width)
@@ -158,9 +159,58 @@ def marginals():
             )
     for axes, name in zip(panels, ("relevant", "irrelevant"), strict=True):
         axes.set(yscale="log", xlabel=f"weight of one {name} input", ylabel="density")
-        tidy(axes)
-    panels[0].legend(frameon=False, fontsize=8)
+    legend(figure, handles=panels[0].lines, ncols=4)
     return figure
+
+
+def experiment():
+    """The sampled networks of docs/data/experiment.csv and the theories over them."""
+    return plot_learning_curve(pd.read_csv(HERE / "data" / "experiment.csv"))
+
+
+def experiment_paper_scale():
+    """The networks of docs/data/experiment_paper_scale.csv, theories, and the published points."""
+    cells = pd.read_csv(HERE / "data" / "experiment_paper_scale.csv")
+    networks = cells.rename(columns={"test_mse_draw": "test_mse", "converged": "num_converged"})
+    # One data set: no error over data sets.
+    networks = networks.assign(source="networks", num_seeds=1, order_parameter_se=np.nan, test_mse_se=np.nan)
+    rows, curve = [], AdaptiveKernel()
+    for size in np.geomspace(100, 2133, 16).round().astype(int):
+        found = curve.noise_curve(PAPER, PARITY, PAPER.kappa, num_data=int(size)).reached(PAPER.kappa)
+        rows.append(("adaptive-kernel", size, found.order_parameter, found.test_mse))
+        point = NNGP().solve(PAPER, PARITY, num_data=int(size))
+        rows.append(("nngp", size, point.order_parameter, point.test_mse))
+    point = MeanField().solve(PAPER, PARITY)
+    rows.append(("mean-field", np.inf, point.order_parameter, point.test_mse))
+    theories = pd.DataFrame(rows, columns=["scheme", "num_data", "order_parameter", "test_mse"])
+    theories = theories.assign(source="theory", prior="isotropic", start="prior", kappa=PAPER.kappa)
+    published = pd.read_csv(HERE / "data" / "learning_curve_kappa_5e-3.csv").assign(kappa=PAPER.kappa)
+    published = published[published.scheme.isin(PUBLISHED_SCHEMES)]
+    return plot_learning_curve(pd.concat([networks, theories], ignore_index=True), published)
+
+
+def gallery():
+    """One small posterior in every figure that verdicts, sweeps and comparisons have."""
+    data = SparseParity(6, 2).sample(jax.random.key(0), 60)
+    network = TwoLayerNetwork(6, 8, 0.15, prior=SpikeAndSlab())
+    comparison = compare(network, data, ["nuts", "mf-guide"])
+    trees = dict(comparison.trees)
+    for label, step, start in (
+        ("sgld", 0.01, "prior"),
+        ("half", 0.005, "prior"),
+        ("aligned", 0.01, "aligned"),
+    ):
+        key, steps = jax.random.key(1), {"num_warmup": 2000, "num_samples": 20_000, "thinning": 40}
+        trees[f"sgld-{label}"] = sample(network, data, SGLD(step_size=step), key, start=start, **steps)
+    verdicts = assess_all(trees)
+    drawn = plots.plot_verdicts(trees, verdicts, distances_by_problem(trees))
+    drawn |= plot_comparison(comparison)
+    wanted = {"convergence", "calibration", "pareto_k", "feature_selection", "inclusion"}
+    ours = {
+        "differences-sgld-sgld",
+        *(name for name in drawn if name.startswith(("distances", "energy", "restarts"))),
+    }
+    return {name.split("-")[0]: figure for name, figure in drawn.items() if name in wanted | ours}
 
 
 FIGURES = {
@@ -173,6 +223,9 @@ FIGURES = {
         critical_noise_degree,
         branches,
         marginals,
+        experiment,
+        experiment_paper_scale,
+        gallery,
     )
 }
 
@@ -187,7 +240,12 @@ class Figures:
     def run(self) -> None:
         """Draw."""
         for name in self.only:
-            write_figure(FIGURES[name](), HERE / "figures" / f"{name}.png")
+            drawn = FIGURES[name]()
+            for part, figure in (drawn if isinstance(drawn, dict) else {"": drawn}).items():
+                write_figure(
+                    figure,
+                    HERE / "figures" / name / f"{part}.png" if part else HERE / "figures" / f"{name}.png",
+                )
             print(name, flush=True)
 
 

@@ -45,6 +45,11 @@ def parse(args: Sequence[str]):
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; exit status 0, 2 for arguments or files that will not do, 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else list(args)
+    if args == ["priors"]:  # nothing but the list, which needs no JAX
+        from analysis.cli.prior_list import show_priors, zoo_priors
+
+        show_priors(list(zoo_priors().values()))
+        return 0
     try:
         command = parse(args)
         COMMAND_LINE.set(shlex.join(["mfzoo", *args]))

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 import tyro
 
 from analysis.cli.options import DataOptions, OutputOptions, Priors, Problem
-from analysis.cli.output import console, note, print_json, progress_board, show_table, write_results
+from analysis.cli.output import note, print_json, progress_board, show_table, write_results
+from analysis.cli.prior_list import show_priors, zoo_priors
 from models import checks
-from models.priors import PRIORS, WeightPrior, describe_prior
+from models.priors import PRIORS, WeightPrior
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -40,13 +41,7 @@ class ListPriors:
         if self.output.json:
             print_json({"priors": rows})
             return
-        out = console(to_stderr=False)
-        for row in rows:
-            settings = ", ".join(f"{key}={value!r}" for key, value in row["parameters"].items())
-            out.print(f"[bold]{row['name']}[/bold]({settings})", highlight=False, soft_wrap=True)
-            for word in ("summary", "density", "features", "source"):
-                if row[word]:
-                    out.print(f"    {row[word]}", highlight=False, soft_wrap=True, markup=False)
+        show_priors(rows)
 
     def _predict(self) -> None:
         import jax
@@ -87,7 +82,7 @@ class ListPriors:
 def describe(text: str, prior: WeightPrior) -> dict:
     """What is known of a prior, with the parameters as they are set."""
     name = text.partition("(")[0].strip()
-    known = describe_prior(name) if name in PRIORS else {"name": name, "class": type(prior).__name__}
+    known = zoo_priors().get(name, {"name": name, "class": type(prior).__name__})
     blank = dict.fromkeys(("summary", "density", "source", "features"))
     names = getattr(prior, "__dataclass_fields__", vars(prior))
     return blank | known | {"parameters": {key: getattr(prior, key) for key in names}}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis.plots.style import legend, new_figure, prior_look, title
+from analysis.plots.style import BLACK, legend, new_figure, prior_look, title
 
 _LINES = {
     "block-adaptive-kernel": ("-", 1.6),
@@ -19,8 +19,9 @@ _LINES = {
     "mean-field-ard": (":", 1.5),
 }
 _QUANTITIES = {"order_parameter": "order parameter m", "test_mse": "test MSE of a draw"}
-# Markers of the authors' points by their scheme, and the prior whose colour they take.
-_REFERENCE = {"SGLD": ("*", "isotropic"), "MF": ("x", "isotropic"), "MF-ARD": ("+", "ard")}
+# Markers of published points by their scheme. They are black, and joined by thin lines, to be told
+# apart from ours where both meet.
+_REFERENCE = {"SGLD": "*", "MF": "x", "MF-ARD": "+"}
 _LABEL = 0.14  # width of a label as a share of a column
 
 
@@ -88,10 +89,8 @@ def _network_marks(axes, part: pd.DataFrame, quantity: str) -> None:
 
 def _reference_marks(axes, part: pd.DataFrame, quantity: str) -> None:
     for scheme, points in part.groupby("scheme", sort=False):
-        marker, prior = _REFERENCE[scheme]
-        look = {"color": prior_look(prior)[0], "mec": "black", "mew": 0.6 if marker == "*" else 1.2}
-        look |= {"yerr": points.get(f"{quantity}_sd"), "capsize": 2, "lw": 0.8, "alpha": 0.7, "zorder": 3}
-        axes.errorbar(points.P, points[quantity], fmt=marker, ms=7, **look)
+        look = {"yerr": points.get(f"{quantity}_sd"), "capsize": 2, "lw": 0.6, "zorder": 3}
+        axes.errorbar(points.P, points[quantity], fmt=f"{_REFERENCE[scheme]}-", ms=6, color=BLACK, **look)
 
 
 def _log_ticks(row, sizes: list[float]) -> None:
@@ -132,7 +131,6 @@ def _legend(networks: pd.DataFrame, theories: pd.DataFrame, reference) -> list[L
     if levels := sorted(title(name).removesuffix(" theory") for name in names if name not in finite):
         handles.append(line(ls=":", lw=1.5, color="0.2", label=f"{', '.join(levels)}: P = ∞"))
     for scheme in () if reference is None else reference.scheme.unique():
-        marker, prior = _REFERENCE[scheme]
         label = "published networks" if scheme == "SGLD" else f"published {scheme}"
-        handles.append(mark(marker=marker, color=prior_look(prior)[0], label=label))
+        handles.append(line(marker=_REFERENCE[scheme], lw=0.6, color=BLACK, label=label))
     return handles

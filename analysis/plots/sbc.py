@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from analysis.diagnostics.sbc import NUM_BINS, SIGNIFICANCE, SimulationBasedCalibration
 from analysis.plots.style import BLUE, RED, heading, new_figure, title
+from analysis.results.headings import COMPARISON
 
 
 def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
@@ -30,7 +31,9 @@ def plot_sbc(results: Mapping[str, SimulationBasedCalibration]) -> Figure:
             failed = table["p_value"][name] < SIGNIFICANCE / len(table)
             axes.axhspan(low, high, color="0.9", zorder=0)
             axes.hist(ranks[name], np.linspace(0, 1, NUM_BINS + 1), color=RED if failed else BLUE)
-            heading(axes, f"{name}   p = {table['p_value'][name]:.2g}", fontsize=8)
+            chance = table["p_value"][name]
+            p = f"p = {chance:.2g}" if chance >= 1e-4 else "p < 1e-4"
+            heading(axes, f"{COMPARISON.get(name, name.replace('_', ' '))}   {p}", fontsize=8)
             axes.set_xticks([0, 0.5, 1])
         row[0].set_ylabel(title(label), fontsize=9)
     return figure

@@ -13,7 +13,7 @@ from models.priors.dirichlet import DirichletScaleMixture
 from models.priors.horseshoe import RegularisedHorseshoe
 from models.priors.isotropic import Isotropic
 from models.priors.learned_scale import LearnedScale
-from models.priors.registry import PRIORS, describe_prior, make_prior
+from models.priors.registry import PRIORS, make_prior
 from models.priors.spike_and_slab import SpikeAndSlab
 from models.priors.student_t import StudentT
 
@@ -30,7 +30,6 @@ __all__ = [
     "SpikeAndSlab",
     "StudentT",
     "WeightPrior",
-    "describe_prior",
     "expected_log_precision_gap",
     "has_weights_of",
     "input_plate",

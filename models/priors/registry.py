@@ -1,4 +1,4 @@
-"""The zoo's priors by name, priors from a user's file, and what a list shows of each."""
+"""The zoo's priors by name, and priors from a user's file."""
 
 import ast
 import inspect
@@ -83,29 +83,6 @@ def load_prior_class(place: str) -> type[WeightPrior]:
 def parameters(prior: type[WeightPrior]) -> dict[str, object]:
     """Names and defaults of a prior's parameters."""
     return {key: value.default for key, value in inspect.signature(prior).parameters.items()}
-
-
-def describe_prior(name: str) -> dict:
-    """What a prior's docstring says: ``density``, ``source``, ``features``; and ``parameters``.
-
-    Examples
-    --------
-    >>> describe_prior("student-t")["density"]
-    'w_ij = (σ_w/√d) t_ij, t_ij ~ StudentT(ν)'
-    """
-    prior = PRIORS[name]
-    parts = inspect.getdoc(prior).split("\n\n")
-    paragraphs = [" ".join(part.split()) for part in parts]
-    labelled = dict(part.split(": ", 1) for part in paragraphs if part.startswith(("Source: ", "Features: ")))
-    return {
-        "name": name,
-        "class": prior.__name__,
-        "summary": paragraphs[0],
-        "density": ", ".join(" ".join(line.rstrip(",").split()) for line in parts[1].splitlines()),
-        "parameters": parameters(prior),
-        "source": labelled["Source"].replace("*", ""),
-        "features": labelled["Features"],
-    }
 
 
 def _parameters(text: str, arguments: str | None) -> dict:

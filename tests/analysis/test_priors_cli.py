@@ -1,6 +1,7 @@
 """Priors on the command line: by name, with parameters, and from a user's own file."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -75,9 +76,17 @@ def test_priors_are_listed_with_parameters_defaults_and_sources(capsys):
     assert list(listed) == list(PRIORS)
     assert listed["ard"]["parameters"] == {"shape": 4.0, "rate": None, "centered": False, "scale": 1.0}
     assert "Piironen" in listed["regularised-horseshoe"]["source"]
+    _, alone, _ = run(capsys, "priors")
+    _, named, _ = run(capsys, "priors", "--priors", ",".join(PRIORS))
+    assert alone == named
     status, out, _ = run(capsys, "priors", "--priors", "spike-and-slab(inclusion=0.5)")
     assert status == 0
     assert out.startswith("spike-and-slab(inclusion=0.5, ratio=0.1, ")
+
+
+def test_the_list_of_priors_needs_no_jax():
+    code = "import sys; from analysis.cli import main; main(['priors']); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def test_the_prior_predictive_is_written_and_drawn(capsys, tmp_path, own_file):

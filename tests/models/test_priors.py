@@ -17,6 +17,7 @@ from numpyro.infer import Predictive
 from numpyro.infer.util import log_density, potential_energy
 from scipy import integrate, stats
 
+from analysis.cli.prior_list import zoo_priors
 from analysis.results.prior_predictive import draw_prior
 from inference.fixed_points import NNGP, AdaptiveKernel, BlockAdaptiveKernel, MeanField, MeanFieldARD
 from models import (
@@ -33,7 +34,7 @@ from models import (
     TwoLayerNetwork,
     make_prior,
 )
-from models.priors import PRIORS, ScaleMixture, describe_prior
+from models.priors import PRIORS, ScaleMixture
 
 N, D = 3, 4
 GROUPS = ((0, 2), (1,))
@@ -402,8 +403,9 @@ def test_theories_refuse_priors_that_they_do_not_cover(name):
 @pytest.mark.parametrize("name", PRIORS)
 def test_the_list_describes_every_prior(name):
     assert PRIORS[name]().name == name
-    described = describe_prior(name)
+    described = zoo_priors()[name]
     assert all(described[word] for word in ("summary", "density", "source", "features", "parameters"))
+    assert described["parameters"] == vars(PRIORS[name]())
     assert "~" in described["density"]
     for parameter in described["parameters"]:
         assert re.search(rf"\n(\w+, )*{parameter}(, \w+)*\n    ", inspect.getdoc(PRIORS[name]))
