@@ -19,7 +19,7 @@ from analysis.results.order_parameters import is_independent
 from analysis.schemes.compare import PLACE, Comparison, run_schemes, sentence
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.fixed_points.regression.evidence import choose_kappa
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Compare:
             raise comparison.failures[0].error
         return comparison
 
-    def _schemes(self, networks: list[TwoLayerNetwork], data: Dataset) -> list[list[str]]:
+    def _schemes(self, networks: list[Network], data: Dataset) -> list[list[str]]:
         """For each network the default schemes, or those named that cover its prior."""
         for name in self.schemes:
             checks.one_of("schemes", name, SCHEMES)
