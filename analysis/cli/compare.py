@@ -43,12 +43,12 @@ class Compare:
     maximises the evidence of the NNGP, whose noise of one target is κ√P."""
     priors: Priors = ("isotropic", "ard")
     """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters
-    as in 'student-t(df=3)'."""
+    as in 'student-t(df=3)'. Of a deep network for every layer, or one a layer as in ard+isotropic."""
     schemes: Names = ()
     """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
-    adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; by default
-    all but the last five that cover the problem. A named scheme is left out for the priors that it
-    does not cover."""
+    adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed, collapsed-guide,
+    kernel-renormalisation and deep-linear; by default the first seven, of those that cover the
+    problem. A named scheme is left out for the priors that it does not cover."""
     plots: bool = True
     """Draw the figures."""
 
