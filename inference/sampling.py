@@ -15,13 +15,13 @@ from inference.runs.plan import SamplingPlan
 from inference.runs.progress import ProgressCallback, fit_text, progress_callback
 from inference.runs.run_folder import open_run
 from inference.runs.streaming import stream_chains
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 __all__ = ["bind_kernel", "sample"]
 
 
 def sample(
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     kernel: MCMCKernel | Callable,
     key: jax.Array,

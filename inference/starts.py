@@ -14,7 +14,7 @@ from numpyro.handlers import seed, trace
 from numpyro.infer.util import unconstrain_fn
 
 from inference.tracing import TRACE_LOCK
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 STARTS = ("prior", "aligned")
 # What chains can be given: one start for all of them, or half of them from each.
@@ -23,10 +23,10 @@ CHAIN_STARTS = (*STARTS, "both")
 _READOUTS = 2**30
 
 
-def check_problem(network: TwoLayerNetwork, data: Dataset, subsample_size: int | None = None) -> None:
+def check_problem(network: Network, data: Dataset, subsample_size: int | None = None) -> None:
     """``ValueError`` unless `data` fits `network`, and `subsample_size` fits `data`."""
-    if not isinstance(network, TwoLayerNetwork):
-        raise ValueError(f"network must be a TwoLayerNetwork, got {type(network).__name__}.")
+    if not isinstance(network, Network):
+        raise ValueError(f"network must be a TwoLayerNetwork or a DeepNetwork, got {type(network).__name__}.")
     if not isinstance(data, Dataset):
         raise ValueError(
             f"data must be a Dataset, got {type(data).__name__}; use teacher.sample(...) or Dataset.from_arrays(...)."
@@ -43,16 +43,14 @@ def check_problem(network: TwoLayerNetwork, data: Dataset, subsample_size: int |
             )
 
 
-def start_params(
-    network: TwoLayerNetwork, data: Dataset, key: jax.Array, num_chains: int, start: str
-) -> dict:
+def start_params(network: Network, data: Dataset, key: jax.Array, num_chains: int, start: str) -> dict:
     """Unconstrained initial values of every latent site, one set a chain (leading).
 
     `start` ``"prior"``: a prior draw. ``"aligned"``: a prior draw in which a quarter of the neurons
-    (at least one for each sign pattern, as far as the width allows) are replaced by neurons that
-    point along the relevant inputs, one after another through all sign patterns σ: w_S ∝ σ/√k at
-    1.5 times the norm of a prior neuron, the rest of their weights shrunk to a tenth. The readouts
-    are then drawn from their exact Gaussian posterior given the hidden weights
+    of the first layer (at least one for each sign pattern, as far as the width allows) are replaced
+    by neurons that point along the relevant inputs, one after another through all sign patterns σ:
+    w_S ∝ σ/√k at 1.5 times the norm of a prior neuron, the rest of their weights shrunk to a tenth.
+    The readouts are then drawn from their exact Gaussian posterior given the hidden weights
     (:mod:`models.readouts`). ``"both"``: the first half of the chains (the larger, where their
     number is odd) as by ``"prior"``, the others as by ``"aligned"``, with the same draws.
     """
@@ -69,8 +67,9 @@ def start_params(
         sites = trace(seed(network, key)).get_trace(data.x)
         latent = {k: s["value"] for k, s in sites.items() if s["type"] == "sample" and k != "y"}
         if start == "aligned":
-            params = {**latent, "w": align(sites["w"]["value"], data.relevant)}
-            latent |= network.prior.sites_from_weights(params["w"])
+            params = {name: sites[name]["value"] for name in network.parameter_names if name in sites}
+            params["w"] = align(params["w"], data.relevant)
+            latent |= network.layers[0].sites_from_weights(params["w"])
             if "a" in latent:  # not where the readouts are integrated out
                 own = jax.random.fold_in(key, _READOUTS)
                 latent["a"] = network.draw_readouts(own, params, data.x, data.y)

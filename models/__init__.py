@@ -1,7 +1,8 @@
 """What is declared: networks, priors, teachers and data. Knows nothing of samplers."""
 
 from models.dataset import Dataset
-from models.network import CollapsedNetwork, TwoLayerNetwork
+from models.deep_network import DeepNetwork, LayerPriors
+from models.network import CollapsedNetwork, Network, TwoLayerNetwork
 from models.priors import (
     ARD,
     DirichletScaleMixture,
@@ -24,10 +25,13 @@ __all__ = [
     "ARD",
     "CollapsedNetwork",
     "Dataset",
+    "DeepNetwork",
     "DirichletScaleMixture",
     "GroupedARD",
     "Isotropic",
+    "LayerPriors",
     "LearnedScale",
+    "Network",
     "NeuronARD",
     "ParitySum",
     "RegularisedHorseshoe",

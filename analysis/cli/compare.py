@@ -19,7 +19,7 @@ from analysis.results.order_parameters import is_independent
 from analysis.schemes.compare import PLACE, Comparison, run_schemes, sentence
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.fixed_points.regression.evidence import choose_kappa
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Compare:
     maximises the evidence of the NNGP, whose noise of one target is κ√P."""
     priors: Priors = ("isotropic", "ard")
     """Priors over the hidden weights, as mfzoo priors lists them or FILE.py:CLASS; with parameters
-    as in 'student-t(df=3)'."""
+    as in 'student-t(df=3)'. Of a deep network for every layer, or one a layer as in ard+isotropic."""
     schemes: Names = ()
     """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
-    adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; by default
-    all but the last five that cover the problem. A named scheme is left out for the priors that it
-    does not cover."""
+    adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed, collapsed-guide,
+    kernel-renormalisation and deep-linear; by default the first seven, of those that cover the
+    problem. A named scheme is left out for the priors that it does not cover."""
     plots: bool = True
     """Draw the figures."""
 
@@ -115,7 +115,7 @@ class Compare:
             raise comparison.failures[0].error
         return comparison
 
-    def _schemes(self, networks: list[TwoLayerNetwork], data: Dataset) -> list[list[str]]:
+    def _schemes(self, networks: list[Network], data: Dataset) -> list[list[str]]:
         """For each network the default schemes, or those named that cover its prior."""
         for name in self.schemes:
             checks.one_of("schemes", name, SCHEMES)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import jax
 import numpy as np
@@ -13,7 +13,17 @@ import tyro
 from numpyro.handlers import seed, trace
 
 from analysis.cli.output import note
-from models import Dataset, SparseParity, TwoLayerNetwork, WeightPrior, checks, make_prior
+from models import (
+    Dataset,
+    DeepNetwork,
+    LayerPriors,
+    Network,
+    SparseParity,
+    TwoLayerNetwork,
+    WeightPrior,
+    checks,
+    make_prior,
+)
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -55,7 +65,19 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def parse_priors(text: str) -> tuple[str, ...]:
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Widths of hidden layers from ``A,B,…``.
+
+    >>> parse_widths("64,32")
+    (64, 32)
+    """
+    try:
+        return tuple(map(int, text.split(",")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a list of widths such as 64,64") from None
+
+
+def parse_priors(text: str, mark: str = ",") -> tuple[str, ...]:
     """Names of priors from ``A,B,…``; commas in brackets belong to a prior's parameters.
 
     >>> parse_priors("ard,spike-and-slab(inclusion=0.2,ratio=0.05),my_prior.py:MyPrior")
@@ -64,7 +86,7 @@ def parse_priors(text: str) -> tuple[str, ...]:
     names, depth = [""], 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
+        if character == mark and depth == 0:
             names.append("")
         else:
             names[-1] += character
@@ -89,6 +111,7 @@ Kappas = Annotated[
     _listed(f"auto|{_RANGE}", lambda t: () if t == "auto" else parse_numbers(t), "{:g}".format, "auto"),
 ]
 Seeds = Annotated[tuple[int, ...], _listed("A,B,…|START:STOP", parse_seeds)]
+Widths = Annotated[tuple[int, ...], _listed("A,B,…", parse_widths)]
 Names = Annotated[tuple[str, ...], _listed("A,B,…", lambda text: tuple(text.split(",")))]
 Priors = Annotated[tuple[str, ...], _listed("A,B,…", parse_priors), tyro.conf.arg(aliases=["--prior"])]
 PriorName = Annotated[str, tyro.conf.arg(metavar="NAME|FILE.py:CLASS")]
@@ -104,14 +127,21 @@ class Problem:
     """Degree k of the parity: the first k inputs are the relevant ones."""
     width: int = 64
     """Number of hidden neurons N."""
+    widths: Widths = ()
+    """Neurons of every hidden layer of a deep network, such as 64,64; width then does not count."""
+    activation: Literal["relu", "tanh", "erf", "identity"] = "relu"
+    """Activation φ of the hidden layers."""
     gamma: float = 0.5
     """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
     alpha0: float = 4.0
     """Shape α0 of the Gamma density of ard, neuron-ard and grouped-ard; its rate is α0/d."""
 
-    def network(self, kappa: float, prior: str) -> TwoLayerNetwork:
-        declared = self.prior(prior)
-        network = TwoLayerNetwork(self.input_dim, self.width, kappa, gamma=self.gamma, prior=declared)
+    def network(self, kappa: float, prior: str) -> Network:
+        options = {"gamma": self.gamma, "activation": self.activation, "prior": self.prior(prior)}
+        if self.widths:
+            network = DeepNetwork(self.input_dim, self.widths, kappa, **options)
+        else:
+            network = TwoLayerNetwork(self.input_dim, self.width, kappa, **options)
         try_prior(network, prior)
         return network
 
@@ -119,7 +149,10 @@ class Problem:
         return replace(self, input_dim=data.input_dim)
 
     def prior(self, name: str) -> WeightPrior:
-        """The prior that `name` describes; α0 is the shape of ARD in its forms."""
+        """The prior that `name` describes, or the priors of a deep network's layers, ``A+B``; α0 is
+        the shape of ARD in its forms."""
+        if len(layers := parse_priors(name, "+")) > 1:
+            return LayerPriors(tuple(map(self.prior, layers)))
         is_ard = "ard" in name.partition("(")[0].split("-")
         return make_prior(name, **({"shape": self.alpha0} if is_ard else {}))
 
@@ -213,7 +246,7 @@ class OutputOptions:
         return folder
 
 
-def try_prior(network: TwoLayerNetwork, name: str) -> None:
+def try_prior(network: Network, name: str) -> None:
     """``ValueError`` where the weights of a user's own prior cannot be drawn or sampled."""
     from inference.tracing import TRACE_LOCK
 

@@ -13,7 +13,15 @@ from analysis.results.files import write_json
 from analysis.theory.theories import THEORIES
 from models import Isotropic
 
-TheoryName = Literal["nngp", "mean-field", "mean-field-ard", "adaptive-kernel", "block-adaptive-kernel"]
+TheoryName = Literal[
+    "nngp",
+    "mean-field",
+    "mean-field-ard",
+    "adaptive-kernel",
+    "block-adaptive-kernel",
+    "kernel-renormalisation",
+    "deep-linear",
+]
 
 
 @dataclass(frozen=True)
@@ -21,13 +29,16 @@ class Solve:
     """Solve a fixed-point theory: order parameter, test MSE and every branch.
 
     On sparse parity by default, averaged over the inputs (and, with --num-data, over data sets of
-    that size); with --data on the training points of a file.
+    that size); with --data on the training points of a file. Theories of deep networks, which are
+    known on data sets alone, are solved on --num-data points that the parity draws by --seed.
     """
 
     theory: TheoryName
     """nngp: infinite width. mean-field: the plain mean field. mean-field-ard: the mean field with
     the ARD prior. adaptive-kernel: neurons that adapt to the kernel they form together.
-    block-adaptive-kernel: the same with the relevant block kept exactly, sampled."""
+    block-adaptive-kernel: the same with the relevant block kept exactly, sampled.
+    kernel-renormalisation: the kernel of infinite width times a number a layer. deep-linear: the
+    exact posterior with --activation identity."""
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     kappa: float = 0.05
@@ -72,8 +83,16 @@ class Solve:
         theory = THEORIES[self.theory]
         prior = self.prior or ("isotropic" if Isotropic in theory.priors else "ard")
         problem, progress = self.problem, None
+        options = {"num_data": self.num_data, "start": self.start, "key": self.output.key()}
         if self.data is None and self.target is None:
             target = problem.teacher()
+            if theory.deep and (problem.widths or not theory.population):
+                if self.num_data is None:
+                    raise ValueError(
+                        "num_data, the number of training points, is needed here; give --num-data."
+                    )
+                inputs, options["num_data"] = DataOptions(num_data=self.num_data), None
+                target = inputs.load(problem, self.output.seed)
         elif self.num_data is not None:
             raise ValueError("num_data is the number of rows of the file given by --data; leave it out.")
         else:
@@ -81,5 +100,4 @@ class Solve:
             target = file.load(problem, self.output.seed)
             problem, progress = problem.on(target), True
         network = problem.network(self.kappa, prior)
-        options = {"num_data": self.num_data, "start": self.start, "key": self.output.key()}
         return theory.solver().solve(network, target, progress=progress, **options).to_dict()

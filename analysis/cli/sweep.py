@@ -18,7 +18,7 @@ from analysis.plots.sweep import plot_sweep
 from analysis.schemes.kernels import Budget
 from analysis.sweep.grid import DIMENSIONS, FIGURES, sweep
 from inference.runs.progress import progress_callback
-from models import TwoLayerNetwork, WeightPrior, checks
+from models import Network, WeightPrior, checks
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Grid:
         return sizes
 
     @property
-    def network(self) -> TwoLayerNetwork:
+    def network(self) -> Network:
         """The network at the grid's smallest noise and first prior."""
         return self.problem.network(min(self.kappas), self.priors[0])
 

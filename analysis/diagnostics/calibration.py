@@ -122,11 +122,11 @@ def _loo_pit(tree: xr.DataTree, target_noise: float) -> np.ndarray | None:
 
 def train_function(tree: xr.DataTree) -> np.ndarray:
     """f at the training inputs, (draw, data), all chains together."""
-    posterior = tree["posterior"].to_dataset()
-    names = [name for name in ("w", "a", "b") if name in posterior]
+    posterior, network = tree["posterior"].to_dataset(), network_of(tree)
+    names = network.parameter_names
     params = {name: jnp.asarray(all_draws(posterior[name]), jnp.float32) for name in names}
     x = jnp.asarray(tree["constant_data"].x.to_numpy(), jnp.float32)
-    return np.asarray(_apply(network_of(tree), params, x), float)
+    return np.asarray(_apply(network, params, x), float)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
-from analysis.diagnostics.functions import all_draws
+from analysis.diagnostics.functions import all_draws, outgoing_strength
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
 from analysis.results.order_parameters import group
 
@@ -16,14 +16,14 @@ def input_scores(tree: xr.DataTree, score: str = "second_moment") -> xr.DataArra
     """How strongly every draw uses every input, (chain, draw, input).
 
     ``"second_moment"``: the mean of w_ij² over neurons. ``"weighted"``: Σ_i a_i² w_ij² / Σ_i a_i²,
-    in which neurons count by their readouts, so that idle ones, whose weights are those of the
-    prior, do not. Any other is a ``ValueError``.
+    in which neurons count by their readouts (or, with layers above the first, by the norm of their
+    outgoing weights), so that idle ones, whose weights are those of the prior, do not. Any other is a ``ValueError``.
     """
     if score == "second_moment":
         return group(tree, "order_parameters").second_moment.astype(float)
     if score == "weighted":
         posterior = group(tree, "posterior")
-        weight = posterior.a.astype(float) ** 2
+        weight = outgoing_strength(posterior) ** 2
         return xr.dot(weight, posterior.w.astype(float) ** 2, dim="neuron") / weight.sum("neuron")
     raise ValueError(f"score must be one of second_moment, weighted; got {score!r}.")
 

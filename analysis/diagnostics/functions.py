@@ -18,7 +18,7 @@ def functions_of(tree: xr.DataTree) -> xr.Dataset:
 
     They are the order parameter m, train and test MSE, f at ten test points, the second moment of
     every input's weights, the largest neuron norms, the log density, and log ρ_j where the prior
-    has precisions.
+    has precisions; of the precisions of a deep network's upper layers the mean of the logarithm.
     """
     values = group(tree, "order_parameters").astype(float)
     picked = {name: values[name] for name in ("order_parameter", "train_mse", "test_mse")}
@@ -32,12 +32,23 @@ def functions_of(tree: xr.DataTree) -> xr.Dataset:
         if "neuron" in log_rho.dims:  # a precision for every weight: neurons have no order
             log_rho = log_rho.mean("neuron")
         picked |= _components("log_rho", log_rho, "input")
+    for name in tree["posterior"].data_vars:  # of neurons, which have no order
+        if str(name).removeprefix("rho").isdigit():
+            values = np.log(tree["posterior"][name].astype(float))
+            picked[f"log_{name}"] = values.mean([dim for dim in values.dims if dim not in ("chain", "draw")])
     return xr.Dataset(picked)
 
 
 def stats_of(tree: xr.DataTree) -> xr.Dataset:
     """The statistics that came with the draws; empty where none did."""
     return group(tree, "sample_stats") if "sample_stats" in tree.children else xr.Dataset()
+
+
+def outgoing_strength(posterior: xr.Dataset) -> xr.DataArray:
+    """|a_i| of every neuron of the first layer, or with layers above it √(Σ_k w2_ki²)."""
+    if "w2" in posterior:
+        return np.sqrt((posterior.w2.astype(float) ** 2).sum("neuron2"))
+    return np.abs(posterior.a.astype(float))
 
 
 def log_density_of(tree: xr.DataTree) -> xr.DataArray | None:

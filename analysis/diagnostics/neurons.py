@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from analysis.diagnostics.check import POSTERIOR, Check
 from analysis.diagnostics.convergence import R_HAT_LIMIT
-from analysis.diagnostics.functions import all_draws, log_density_of
+from analysis.diagnostics.functions import all_draws, log_density_of, outgoing_strength
 from analysis.diagnostics.provenance import network_of
 from analysis.results.order_parameters import group, is_independent
 
@@ -30,7 +30,8 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
     in turns: given the prototypes the best labels of a draw are an assignment problem, solved
     exactly; given the labels the best prototypes are means. The start is the draw of the highest
     log density: all its neurons, or its `num_neurons` strongest by |a_i||w_i|. At most `max_draws`
-    draws are used, evenly spaced through every chain.
+    draws are used, evenly spaced through every chain. Of a deep network these are the neurons of
+    the first layer, v_i = (w_i, b_i), and the norm of their outgoing weights stands for |a_i|.
 
     The answer has the dimensions chain, draw, neuron (in decreasing order of mean strength), input.
     Variables: ``w``, ``a`` (``b``) relabelled; ``strength`` |a_i||w_i|; ``label``, the number the
@@ -53,10 +54,11 @@ def match_neurons(tree: xr.DataTree, num_neurons: int | None = None, max_draws: 
     (16, 40)
     """
     posterior = _thinned(group(tree, "posterior"), max_draws)
-    parts = {n: all_draws(posterior[n]) for n in ("w", "a", "b") if n in posterior}
+    names = [n for n in ("w", "a", "b") if n in posterior and "neuron" in posterior[n].dims]
+    parts = {n: all_draws(posterior[n]) for n in names}
     scales = {n: float(np.sqrt(np.mean(part**2))) or 1.0 for n, part in parts.items()}
     v = np.concatenate([np.atleast_3d(part) / scales[n] for n, part in parts.items()], axis=-1)
-    strength = np.abs(parts["a"]) * np.linalg.norm(parts["w"], axis=-1)
+    strength = all_draws(outgoing_strength(posterior)) * np.linalg.norm(parts["w"], axis=-1)
     first = _first_draw(tree, posterior)
     keep = np.argsort(strength[first])[::-1][:num_neurons]
     flips = network_of(tree).activation in _ODD_ACTIVATIONS

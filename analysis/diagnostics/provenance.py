@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 import inference
-from models import TwoLayerNetwork
+from models import DeepNetwork, Network, TwoLayerNetwork
 
 
 def settings_of(tree: xr.DataTree) -> dict:
@@ -14,11 +14,12 @@ def settings_of(tree: xr.DataTree) -> dict:
     return json.loads(tree.attrs.get("settings", "{}"))
 
 
-def network_of(tree: xr.DataTree) -> TwoLayerNetwork:
+def network_of(tree: xr.DataTree) -> Network:
     """The network of a result, without its prior: enough for its function and its noise."""
     settings = json.loads(tree.attrs["network"])
-    names = set(TwoLayerNetwork.__dataclass_fields__) - {"prior"}
-    return TwoLayerNetwork(**{name: value for name, value in settings.items() if name in names})
+    kind = DeepNetwork if "widths" in settings else TwoLayerNetwork
+    names = set(kind.__dataclass_fields__) - {"prior"}
+    return kind(**{name: value for name, value in settings.items() if name in names})
 
 
 def name_of(tree: xr.DataTree) -> str:

@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 from analysis.diagnostics.sbc_runs import fit_all, quantities, sample_all, simulate
 from inference import MeanFieldGuide
 from inference.runs.binding import bind_kernel
-from models import TwoLayerNetwork, checks
+from models import Network, checks
 
 NUM_BINS = 16  # of the ranks, in the χ² test and in figures
 SIGNIFICANCE = 0.01
@@ -104,7 +104,7 @@ def _uniformity(values: xr.DataArray) -> tuple[float, float]:
 
 
 def simulation_based_calibration(
-    network: TwoLayerNetwork,
+    network: Network,
     scheme: MCMCKernel | MeanFieldGuide | Callable,
     key: jax.Array,
     num_simulations: int = 256,

@@ -15,7 +15,6 @@ from inference.tracing import TRACE_LOCK
 from inference.variational.restarts import compile_program
 from models import Dataset
 
-_SITES = ("w", "a", "b", "rho")
 _LEARNING_RATE = 0.02
 
 
@@ -24,7 +23,7 @@ def simulate(network, keys, x) -> tuple[dict, jax.Array]:
 
     def one(key):
         sites = trace(seed(network, key)).get_trace(x)
-        return {n: sites[n]["value"] for n in (*_SITES, "y") if n in sites}
+        return {n: sites[n]["value"] for n in (*_sites(network), "y") if n in sites}
 
     values = _at_once(one, keys)
     return values, values.pop("y")
@@ -67,7 +66,7 @@ def sample_all(network, kernel, key, x, y, num_warmup, num_draws, thinning) -> d
         def one_draw(state, _):
             state = jax.lax.fori_loop(0, thinning, advance, state)
             sites = constrain(getattr(state, kernel.sample_field))
-            return state, {n: sites[n] for n in _SITES if n in sites}
+            return state, {n: sites[n] for n in _sites(network) if n in sites}
 
         state = kernel.refresh(state, args, {})
         state = jax.lax.fori_loop(0, num_warmup, advance, state)
@@ -104,11 +103,15 @@ def fit_all(network, guide, key, x, y, num_draws, num_steps) -> dict[str, jax.Ar
             model = trace(seed(substitute(guide.model, data=latent), key_model)).get_trace(x, y)
             sites = latent | {n: s["value"] for n, s in model.items() if s["type"] == "deterministic"}
             sites |= guide.complete(key_rest, sites, x, y)
-            return {n: sites[n] for n in _SITES if n in sites}
+            return {n: sites[n] for n in _sites(network) if n in sites}
 
         return jax.vmap(draw)(random.split(key_draw, num_draws))
 
     return _at_once(run, random.split(key, len(y)), y)
+
+
+def _sites(network) -> tuple[str, ...]:
+    return (*network.parameter_names, "rho")
 
 
 def _at_once(function, *batches):

@@ -21,7 +21,8 @@ def plot_neurons(verdict: Verdict) -> Figure:
     picked = neurons.isel(neuron=slice(_SHOWN))
     shown, chains = picked.sizes["neuron"], picked.sizes["chain"]
     figure, [[left, *others]] = new_figure(1, 3, 12, 1.6 + 0.16 * shown, width_ratios=[1.3, 1, 1])
-    directed = (np.sign(picked.a) * picked.w).mean(("chain", "draw"))
+    signs = np.sign(picked.a) if "a" in picked else 1.0  # a neuron below others has no one direction
+    directed = (signs * picked.w).mean(("chain", "draw"))
     scale = float(np.sqrt((neurons.w**2).mean()))
     image = left.imshow(directed / scale, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
     figure.colorbar(image, ax=left, label="mean of sign(a) w / rms", shrink=0.8)

@@ -27,6 +27,8 @@ _SCHEMES = {
     "langevin": ("Langevin", "#1B3A6B"),
     "nuts-collapsed": ("NUTS, collapsed", "#5A5A5A"),
     "collapsed-guide": ("Collapsed guide", "#7B3294"),
+    "kernel-renormalisation": ("Kernel renormalisation", "#999933"),
+    "deep-linear": ("Deep linear, exact", "#332288"),
 }
 # Of schemes that are not ours, such as users' kernels: from Tol's muted palette, by the name.
 _OTHER_SCHEMES = ("#882255", "#117733", "#999933", "#44AA99", "#AA4499")

@@ -13,7 +13,7 @@ from inference.runs.datatree import build_tree
 from inference.runs.observables import observe
 from inference.starts import check_problem
 from inference.tracing import TRACE_LOCK
-from models import Dataset, Isotropic, Teacher, TwoLayerNetwork, checks
+from models import Dataset, Isotropic, Network, Teacher, checks
 
 # Draws are laid out as four chains, as those of guides and fixed points are.
 _CHAINS = 4
@@ -25,7 +25,7 @@ _NUM_TEST = 500
 
 
 def prior_predictive(
-    network: TwoLayerNetwork, data: Dataset | Teacher, key: jax.Array, num_draws: int = 1000
+    network: Network, data: Dataset | Teacher, key: jax.Array, num_draws: int = 1000
 ) -> xr.DataTree:
     """Draw networks from the prior, and look at their functions where the data are.
 
@@ -76,13 +76,13 @@ def prior_predictive(
         extra_attributes={"population": 1},  # as theories of the population, it has not seen the data
     )
     position, points = line(data)
-    shown = {name: draws[name][:_LINES] for name in ("w", "a", "b") if name in draws}
+    shown = {name: draws[name][:_LINES] for name in network.parameter_names}
     f = np.asarray(network.apply(shown, points))
     tree["line"] = xr.Dataset({"f": (("function", "position"), f)}, coords={"position": position})
     return tree
 
 
-def draw_prior(network: TwoLayerNetwork, key: jax.Array, num_draws: int) -> dict[str, np.ndarray]:
+def draw_prior(network: Network, key: jax.Array, num_draws: int) -> dict[str, np.ndarray]:
     """Independent draws of all sites of the prior, recorded ones included; the draws lead."""
 
     def one(key):

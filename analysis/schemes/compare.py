@@ -21,7 +21,7 @@ from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.runs.datatree import describe
 from inference.runs.progress import ProgressCallback
 from inference.starts import check_problem
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 PLACE = ("kappa", "scheme", "prior")
 _DRAWS = ("order_parameter", "order_parameter_se", "test_mse_draw", "test_mse_mean", "relevance_ratio")
@@ -116,7 +116,7 @@ class Comparison:
 
 
 def compare(
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     schemes: Sequence[str] | None = None,
     key: jax.Array | None = None,
@@ -130,9 +130,9 @@ def compare(
     ----------
     schemes
         Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
-        adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed and collapsed-guide; None
-        for all but the last five that cover the problem. An unknown name, or a scheme that does not
-        cover the prior, is a ``ValueError``.
+        adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed, collapsed-guide,
+        kernel-renormalisation and deep-linear; None for the first seven, of those that cover the
+        problem. An unknown name, or a scheme that does not cover the network, is a ``ValueError``.
     key
         A ``jax.random.key``, by default of 0; each scheme gets its own, folded in by its place in
         that list, so that its answer does not depend on which others run.
@@ -169,7 +169,7 @@ def compare(
 
 
 def run_schemes(
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     names: Sequence[str],
     key: jax.Array | None = None,
@@ -256,7 +256,7 @@ def row_of(tree: xr.DataTree, diagnosis: Diagnosis) -> dict:
     return {name: json_number(row.get(name)) for name in COLUMNS}
 
 
-def describe_problem(network: TwoLayerNetwork, data: Dataset) -> dict:
+def describe_problem(network: Network, data: Dataset) -> dict:
     """The problem as JSON-able values; κ and the prior stand in the rows."""
     declared = {name: value for name, value in describe(network).items() if name not in ("kappa", "prior")}
     return {

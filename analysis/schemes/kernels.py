@@ -10,7 +10,7 @@ from numpyro.infer import NUTS
 from numpyro.infer.mcmc import MCMCKernel
 
 from inference import MALA, PSGLD, SGHMC, SGLD, UnderdampedLangevin
-from models import Isotropic, TwoLayerNetwork, checks
+from models import Isotropic, Network, checks
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Budget:
         }
 
 
-def default_sgld(network: TwoLayerNetwork) -> SGLD:
+def default_sgld(network: Network) -> SGLD:
     """SGLD with a step size measured to be safe and nearly unbiased on the default problem.
 
     The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the
@@ -76,7 +76,7 @@ def default_sgld(network: TwoLayerNetwork) -> SGLD:
     return SGLD(step_size=min(0.6 * network.kappa**2, 0.5))
 
 
-def recommended_kernel(network: TwoLayerNetwork) -> UnderdampedLangevin:
+def recommended_kernel(network: Network) -> UnderdampedLangevin:
     """The sampler of the scheme langevin: BAOAB preconditioned by the prior.
 
     The likelihood's curvature grows as 1/κ², so the step h goes as κ (SGLD's ε as κ²); time is in
@@ -90,16 +90,16 @@ def recommended_kernel(network: TwoLayerNetwork) -> UnderdampedLangevin:
     return UnderdampedLangevin(step_size=_time_step(network), friction=friction, preconditioner="prior")
 
 
-def _time_step(network: TwoLayerNetwork) -> float:
+def _time_step(network: Network) -> float:
     return (0.8 if isinstance(network.prior, Isotropic) else 0.4) * network.kappa
 
 
-def recommended_steps(network: TwoLayerNetwork) -> dict[str, int]:
+def recommended_steps(network: Network) -> dict[str, int]:
     """From κ alone: a draw every 2 units of time, 50 draws' time of warm-up."""
     return _steps(ceil(2.0 / _time_step(network)), 50)
 
 
-def sgld_steps(network: TwoLayerNetwork) -> dict[str, int]:
+def sgld_steps(network: Network) -> dict[str, int]:
     """From κ: a draw every 1.4/κ² steps (ε goes as κ²), 50 to 1000; warm-up of 16 draws' time."""
     return _steps(int(np.clip(round(1.4 / network.kappa**2), 50, 1000)), 16)
 
@@ -113,19 +113,19 @@ def _steps(thinning: int, warmup: int) -> dict[str, int]:
 class KernelChoice:
     """A kernel by its name on the command line; `build` takes options of one's own."""
 
-    default: Callable[[TwoLayerNetwork], MCMCKernel | Callable]
+    default: Callable[[Network], MCMCKernel | Callable]
     build: Callable | None
-    steps: Callable[[TwoLayerNetwork], dict[str, int]]
+    steps: Callable[[Network], dict[str, int]]
     options: tuple[str, ...] = ()
 
 
-def _sghmc(network: TwoLayerNetwork) -> SGHMC:
+def _sghmc(network: Network) -> SGHMC:
     """The step and friction of BAOAB at half the step, since its bias is of first order."""
     same = recommended_kernel(network).settings()
     return SGHMC(step_size=same["step_size"] / 2, friction=same["friction"], preconditioner="prior")
 
 
-def _mala(network: TwoLayerNetwork) -> MALA:
+def _mala(network: Network) -> MALA:
     return MALA(step_size=default_sgld(network).settings()["step_size"], preconditioner="prior")
 
 
@@ -152,7 +152,7 @@ KERNELS: dict[str, KernelChoice] = {
 
 def choose_kernel(
     name: str,
-    network: TwoLayerNetwork,
+    network: Network,
     step_size: float | None = None,
     preconditioner: str | None = None,
     friction: float | None = None,

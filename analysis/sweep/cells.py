@@ -17,7 +17,7 @@ from analysis.schemes.kernels import Budget
 from analysis.schemes.registry import SAMPLERS, SCHEMES, run_sampler
 from inference.runs.binding import bind_kernel
 from inference.runs.fingerprint import describe_kernel, fingerprint
-from models import TwoLayerNetwork
+from models import Network
 
 # Figures of a sweep that a comparison's table does not have.
 MORE_FIGURES = ("train_mse", "test_mse_draw_se", "start_difference", "start_difference_se")
@@ -32,7 +32,7 @@ class Cell:
     A process with another version of this package refuses it.
     """
 
-    network: TwoLayerNetwork
+    network: Network
     teacher: object
     num_data: int
     num_test: int

@@ -18,14 +18,14 @@ from analysis.schemes.registry import SCHEMES, check_scheme
 from analysis.sweep.cells import MORE_FIGURES, Budget, Cell, Outcome, read_outcome, write_outcome
 from analysis.sweep.engines import in_process, on_workers
 from inference.runs.datatree import describe
-from models import TwoLayerNetwork, WeightPrior, checks
+from models import Network, WeightPrior, checks
 
 DIMENSIONS = ("scheme", "prior", "kappa", "num_data", "seed")
 FIGURES = (*(name for name in COLUMNS if name not in DIMENSIONS), *MORE_FIGURES)
 
 
 def sweep(
-    network: TwoLayerNetwork,
+    network: Network,
     teacher,
     kappas: Sequence[float],
     num_data: Sequence[int] = (300,),
@@ -145,7 +145,7 @@ def _check(axes: dict, num_test: int, budget: Budget, workers: int | None, retri
     checks.whole("retries", retries, 0)
 
 
-def _cells(network: TwoLayerNetwork, teacher, axes: dict, num_test: int, budget: Budget) -> list[Cell]:
+def _cells(network: Network, teacher, axes: dict, num_test: int, budget: Budget) -> list[Cell]:
     """A cell for every point of the grid, but for schemes on priors that they do not cover."""
     cells = []
     for scheme in axes["scheme"]:

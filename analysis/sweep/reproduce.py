@@ -104,7 +104,8 @@ def _covering(theories: Sequence[str] | None, priors: Sequence[WeightPrior]) -> 
             raise ValueError(
                 f"theories: {name} covers the prior {covered}, not {given}; leave it out, or add that prior."
             )
-    every = [name for name in reversed(THEORIES) if any(map(THEORIES[name].covers, priors))]
+    known = [name for name in reversed(THEORIES) if THEORIES[name].population]
+    every = [name for name in known if any(map(THEORIES[name].covers, priors))]
     return list(dict.fromkeys(theories or every))
 
 

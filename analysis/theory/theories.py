@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from inference.fixed_points import NNGP, AdaptiveKernel, BlockAdaptiveKernel, MeanField, MeanFieldARD
+from inference.fixed_points import (
+    NNGP,
+    AdaptiveKernel,
+    BlockAdaptiveKernel,
+    DeepLinear,
+    KernelRenormalisation,
+    MeanField,
+    MeanFieldARD,
+)
 from models import ARD, Isotropic, TwoLayerNetwork, WeightPrior, checks
 from models.priors import has_weights_of
 
@@ -16,13 +24,16 @@ class Theory:
     """One theory: its `solver` in :mod:`inference.fixed_points`, the `priors` it describes.
 
     `finite_data` says whether it knows of a number of data P (the others have P = ∞), `sampled`
-    whether its solution is drawn, which takes a minute, and not iterated.
+    whether its solution is drawn, which takes a minute, and not iterated, `deep` whether it covers
+    several hidden layers, on a data set, and `population` whether it covers a teacher's population.
     """
 
     solver: type
     priors: tuple[type[WeightPrior], ...]
     finite_data: bool = False
     sampled: bool = False
+    deep: bool = False
+    population: bool = True
 
     @property
     def has_curve(self) -> bool:
@@ -45,11 +56,13 @@ class Theory:
 
 
 THEORIES: dict[str, Theory] = {
-    "nngp": Theory(NNGP, (Isotropic,), finite_data=True),
+    "nngp": Theory(NNGP, (Isotropic,), finite_data=True, deep=True),
     "mean-field": Theory(MeanField, (Isotropic,)),
     "mean-field-ard": Theory(MeanFieldARD, (ARD,)),
     "adaptive-kernel": Theory(AdaptiveKernel, (Isotropic, ARD), finite_data=True),
     "block-adaptive-kernel": Theory(BlockAdaptiveKernel, (Isotropic, ARD), finite_data=True, sampled=True),
+    "kernel-renormalisation": Theory(KernelRenormalisation, (Isotropic,), deep=True, population=False),
+    "deep-linear": Theory(DeepLinear, (Isotropic,), deep=True, population=False),
 }
 
 

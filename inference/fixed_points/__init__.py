@@ -3,6 +3,8 @@
 from inference.fixed_points.adaptive_kernel import AdaptiveKernel
 from inference.fixed_points.block_adaptive_kernel import BlockAdaptiveKernel
 from inference.fixed_points.branches.noise_curve import NoiseCurve, NoiseSolution
+from inference.fixed_points.deep_linear import DeepLinear
+from inference.fixed_points.kernel_renormalisation import KernelRenormalisation
 from inference.fixed_points.mean_field import MeanField, MeanFieldARD
 from inference.fixed_points.nngp import NNGP
 from inference.fixed_points.point import Branch, FixedPoint, PopulationPoint
@@ -13,7 +15,9 @@ __all__ = [
     "AdaptiveKernel",
     "BlockAdaptiveKernel",
     "Branch",
+    "DeepLinear",
     "FixedPoint",
+    "KernelRenormalisation",
     "MeanField",
     "MeanFieldARD",
     "NoiseCurve",

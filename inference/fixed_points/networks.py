@@ -55,9 +55,8 @@ class PopulationNetworks:
         weights = np.empty_like(oriented)
         weights[:, [*problem.relevant, *others]] = oriented
         networks = {"w": weights.reshape(num_draws, network.width, network.input_dim)}
-        biases = neurons.bias.reshape(num_draws, network.width)
         if network.bias:
-            networks["b"] = biases
+            networks["b"] = neurons.bias.reshape(num_draws, network.width)
         if problem.prior is not None:
             inside, outside = self.equations.precisions(self.z[:-1])
             rho = np.full(network.input_dim, outside)
@@ -67,9 +66,7 @@ class PopulationNetworks:
         if data is None:
             networks["a"] = self._own_readouts(rng, neurons, signs).reshape(num_draws, network.width)
         else:
-            posterior = ReadoutSampler(network, data)
-            pairs = zip(networks["w"], biases, strict=True)
-            networks["a"] = np.stack([posterior.readout(rng, w, b) for w, b in pairs])
+            networks["a"] = ReadoutSampler(network, data).readouts(rng, networks)
         return networks
 
     @cached_property

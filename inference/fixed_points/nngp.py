@@ -2,6 +2,8 @@
 
     K(x, x') = σ_a² N^(1-2γ) E_{w~prior}[φ(w·x) φ(w·x')],     ridge κ²P
 
+With several hidden layers the activations of one are the inputs of the next, a Gaussian process of
+the kernel so far: the recursion is :func:`inference.fixed_points.regression.covariances.nngp_kernel`.
 On a population the kernel is known by its modes, and the regression by its learning curve,
 
     Λ_s = N c E_prior[a_s a_sᵀ]/mult_s,     κ̃ = κ² + (1/P) ( Σ_s mult_s κ̃ tr[Λ_s (κ̃ + Λ_s)⁻¹] + tail )
@@ -32,7 +34,7 @@ from inference.fixed_points.populations.problem import population_problem
 from inference.fixed_points.precisions import Precisions
 from inference.fixed_points.regression.process_point import nngp_on_dataset
 from inference.runs.progress import ProgressCallback
-from models import Dataset, Isotropic, SingleIndex, SparseParity, TwoLayerNetwork, checks
+from models import Dataset, Isotropic, Network, SingleIndex, SparseParity, TwoLayerNetwork, checks
 
 _MAX_ORDER = 6
 
@@ -42,11 +44,11 @@ class NNGP:
     """The network at infinite width and γ = 1/2: a Gaussian process, solved as kernel ridge
     regression.
 
-    On a :class:`models.Dataset` it is exact for every activation (tanh by quadrature) and with
-    hidden biases. On the population of a :class:`models.SparseParity` of degree up to 6, whose
-    inputs outside S are replaced by Gaussians, or a :class:`models.SingleIndex`, m = λ/(λ + κ̃)
-    with the eigenvalue λ of the target and the effective ridge κ̃. Covers the isotropic prior. The
-    equations: nngp.py.
+    On a :class:`models.Dataset` it is exact for every activation (tanh by quadrature), at every depth
+    and with hidden biases. Of a :class:`models.TwoLayerNetwork` on the population of a
+    :class:`models.SparseParity` of degree up to 6, whose inputs outside S are replaced by Gaussians,
+    or a :class:`models.SingleIndex`, m = λ/(λ + κ̃) with the eigenvalue λ of the target and the
+    effective ridge κ̃. Covers the isotropic prior. The equations: nngp.py.
 
     Examples
     --------
@@ -59,7 +61,7 @@ class NNGP:
 
     def solve(
         self,
-        network: TwoLayerNetwork,
+        network: Network,
         teacher_or_data: SparseParity | SingleIndex | Dataset,
         *,
         num_data: int | None = None,
@@ -72,7 +74,7 @@ class NNGP:
         Parameters
         ----------
         network
-            With the isotropic prior.
+            With the isotropic prior, in every layer.
         teacher_or_data
             A data set (any x and y), or a teacher: its population.
         num_data

@@ -39,7 +39,7 @@ class FixedPoint:
     Order parameter, test error of one draw, precisions, residual and error as in :class:`Branch`.
     """
 
-    theory: str  # nngp, mean-field, mean-field-ard, adaptive-kernel or block-adaptive-kernel
+    theory: str  # the name that the command line gives it, such as nngp or mean-field-ard
     start: str  # the start whose branch is reported
     order_parameter: float
     test_mse: float

@@ -10,11 +10,11 @@ from inference.kernels.langevin import LangevinKernel
 from inference.kernels.tempered import Tempered, check_temperable, with_growth
 from inference.starts import check_problem, start_params
 from inference.tracing import TRACE_LOCK
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 
 def annealed_start(
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     kernel: LangevinKernel,
     key: jax.Array,

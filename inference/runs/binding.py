@@ -8,7 +8,7 @@ from numpyro.infer import HMC
 from numpyro.infer.mcmc import MCMCKernel
 
 from inference.starts import start_params
-from models import Dataset, TwoLayerNetwork
+from models import Dataset, Network
 
 # State fields to collect, by the names that ArviZ gives them in sample_stats.
 _HMC_FIELDS = {
@@ -21,7 +21,7 @@ _HMC_FIELDS = {
 }
 
 
-def bind_kernel(kernel, network: TwoLayerNetwork) -> MCMCKernel:
+def bind_kernel(kernel, network: Network) -> MCMCKernel:
     """A kernel for `network`: `kernel` itself, bound to it, or made from it."""
     if not isinstance(kernel, MCMCKernel) and callable(kernel):
         kernel = kernel(network)
@@ -45,7 +45,7 @@ def stats_fields(kernel: MCMCKernel) -> dict[str, str]:
 
 
 def check_init_params(
-    init_params: dict, network: TwoLayerNetwork, data: Dataset, num_chains: int, own_model: bool
+    init_params: dict, network: Network, data: Dataset, num_chains: int, own_model: bool
 ) -> None:
     """``ValueError`` unless `init_params` hold finite values of every site, the chains leading."""
     if not isinstance(init_params, dict):

@@ -2,6 +2,7 @@
 
 import json
 from importlib.metadata import version
+from itertools import pairwise
 
 import arviz_base
 import jax
@@ -12,13 +13,13 @@ from numpyro.handlers import trace
 
 from inference.runs.observables import observe
 from inference.tracing import TRACE_LOCK
-from models import CollapsedNetwork, Dataset, TwoLayerNetwork
+from models import CollapsedNetwork, Dataset, Network
 
 _PACKAGES = ("mean-field-zoo", "jax", "numpyro", "arviz", "numpy")
 
 
 def build_tree(
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     posterior: dict,
     *,
@@ -39,9 +40,10 @@ def build_tree(
     ----------
     posterior
         Site values with leading dimensions (chain, draw): ``w`` (neuron, input), ``a`` (neuron),
-        further sites such as ``rho`` (input). Sites of the weights' own size beside ``w`` and
-        ``rho`` (the standardised weights of a non-centred prior) are left out, since the others
-        determine them.
+        further sites such as ``rho`` (input); of a deep network ``w2`` (neuron2, neuron), ``rho2``
+        (neuron), …, and ``a`` by the neurons of its last hidden layer. Sites of the weights' own
+        size beside ``w`` and ``rho`` (the standardised weights of a non-centred prior) are left
+        out, since the others determine them.
     scheme, settings, seed
         Its name, such as sgld, mf-guide or nngp, JSON-able settings, and ``jax.random.key``.
     wall_time_s, gradient_evaluations
@@ -64,11 +66,9 @@ def build_tree(
         test data, relevant inputs). Attributes: scheme, prior, independent_draws, settings, network
         (JSON), seed, versions, wall_time_s, gradient_evaluations, created_at.
     """
-    posterior = {
-        k: np.asarray(v)
-        for k, v in posterior.items()
-        if k in ("w", "rho") or np.shape(v)[2:] != (network.width, network.input_dim)
-    }
+    kept = {layer.site(name) for layer in network.layers for name in ("w", "rho")}
+    sizes = {(layer.width, layer.input_dim) for layer in network.layers}
+    posterior = {k: np.asarray(v) for k, v in posterior.items() if k in kept or np.shape(v)[2:] not in sizes}
     values = dict(observe(network, data, posterior) if observed is None else observed)
     groups = {
         "posterior": posterior,
@@ -84,10 +84,7 @@ def build_tree(
     if (extra_attributes or {}).get("population"):  # no leave-one-out can rank it
         del groups["log_likelihood"]
     dims = {
-        **_plate_dims(network, data),
-        "w": ["neuron", "input"],
-        "a": ["neuron"],
-        "b": ["neuron"],
+        **_site_dims(network, data),
         "y": ["data"],
         "second_moment": ["input"],
         "neuron_norm": ["neuron_rank"],
@@ -120,23 +117,28 @@ def build_tree(
     )
 
 
-def describe(network: TwoLayerNetwork) -> dict:
+def describe(network: Network) -> dict:
     """The network's settings as JSON-able values; the prior as its repr."""
     plain = {k: getattr(network, k) for k in network.__dataclass_fields__ if k != "prior"}
     collapsed = {"readouts": "integrated out"} if isinstance(network, CollapsedNetwork) else {}
     return {**plain, "prior": repr(network.prior), **collapsed}
 
 
-def _plate_dims(network: TwoLayerNetwork, data: Dataset) -> dict[str, list[str]]:
-    """Dimension names of every site from its plates."""
+def _site_dims(network: Network, data: Dataset) -> dict[str, list[str]]:
+    """Dimension names of every site, those of the priors' sites from their plates."""
     # ArviZ's own ``infer_dims`` needs a lazy import that fails where ArviZ was imported first.
-    dims = {}
+    dims, layers = {}, network.layers
+    # What a layer calls its inputs are the neurons of the layer below.
+    inputs = {layer.site("input"): below.site("neuron") for below, layer in pairwise(layers)}
 
     def record():
         for name, site in trace(seeded(network, jax.random.key(0))).get_trace(data.x).items():
             frames = sorted(site.get("cond_indep_stack", ()), key=lambda frame: frame.dim)
-            dims[name] = [frame.name for frame in frames]
+            dims[name] = [inputs.get(frame.name, frame.name) for frame in frames]
 
     with TRACE_LOCK:
         jax.eval_shape(record)  # no array is computed
-    return dims
+    for layer in layers:
+        neuron, below = layer.site("neuron"), layer.site("input")
+        dims |= {layer.site("w"): [neuron, inputs.get(below, below)], layer.site("b"): [neuron]}
+    return dims | {"a": [layers[-1].site("neuron")]}

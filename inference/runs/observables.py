@@ -9,23 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models import CollapsedNetwork, Dataset, TwoLayerNetwork
+from models import CollapsedNetwork, Dataset, Network
 
 # Draws evaluated at once: bounds the memory for hidden activations at (batch, N, P).
 _BATCH = 8
 
 
-def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, np.ndarray]:
+def observe(network: Network, data: Dataset, params: dict) -> dict[str, np.ndarray]:
     """Observables of every draw in `params`: ``w`` (..., N, d), ``a`` and maybe ``b`` (..., N).
+
+    Of a deep network ``w2``, … as well, see :attr:`models.Network.parameter_names`.
 
     ``f_test`` (..., P_test); ``log_likelihood`` (..., P) of Normal(y; f, κ√P); ``train_mse``,
     ``test_mse`` and ``order_parameter`` m = E_test[f y]/E_test[y²] over ``data.x_test``, each
-    (...); ``second_moment`` (..., d), the mean of w_ij² over neurons; ``neuron_norm`` (..., N),
-    |a_i||w_i| in decreasing order; and, where ``data.relevant`` is known, ``relevance_ratio`` =
-    E[w_j²: j∈S]/E[w_j²: j∉S] (absent when every input is relevant) and ``num_specialised``, the
-    number of neurons with more than half of |w_i|² on S.
+    (...); ``second_moment`` (..., d), the mean of w_ij² over the neurons of the first layer;
+    ``neuron_norm`` (..., N), |a_i||w_i| of the neurons of the last layer in decreasing order; and,
+    where ``data.relevant`` is known, ``relevance_ratio`` = E[w_j²: j∈S]/E[w_j²: j∉S] (absent when
+    every input is relevant) and ``num_specialised``, the number of neurons of the first layer with
+    more than half of |w_i|² on S.
     """
-    params = {k: jnp.asarray(params[k], jnp.float32) for k in ("w", "a", "b") if k in params}
+    params = {k: jnp.asarray(params[k], jnp.float32) for k in network.parameter_names}
     batch = params["a"].shape[:-1]
     flat = {k: v.reshape((-1, *v.shape[len(batch) :])) for k, v in params.items()}
     arrays = (jnp.asarray(v, jnp.float32) for v in (data.x, data.y, data.x_test, data.y_test))
@@ -33,10 +36,10 @@ def observe(network: TwoLayerNetwork, data: Dataset, params: dict) -> dict[str, 
     return {k: np.asarray(v).reshape(batch + v.shape[1:]) for k, v in values.items()}
 
 
-def observe_draws(network: TwoLayerNetwork, data: Dataset, sites: dict, first: int) -> dict[str, np.ndarray]:
+def observe_draws(network: Network, data: Dataset, sites: dict, first: int) -> dict[str, np.ndarray]:
     """Observables of draws (draw, chain, ...) from number `first` on, the same bits however cut."""
     # In blocks of one shape, in which the place of a draw follows from its number.
-    sites = {name: sites[name] for name in ("w", "a", "b") if name in sites}
+    sites = {name: sites[name] for name in network.parameter_names}
     count = len(sites["a"])
     before = first % _BATCH
     padding = (before, -(before + count) % _BATCH)
@@ -58,7 +61,7 @@ def _observe(network, relevant, flat, x, y, x_test, y_test):
 def _observe_one(network, relevant, params, x, y, x_test, y_test):
     f, f_test = network.apply(params, x), network.apply(params, x_test)
     noise = network.kappa * x.shape[0] ** 0.5
-    square = params["w"] ** 2
+    square, last = params["w"] ** 2, params[network.layers[-1].site("w")]
     out = {
         "f_test": f_test,
         "log_likelihood": jax.scipy.stats.norm.logpdf(y, f, noise),
@@ -66,7 +69,7 @@ def _observe_one(network, relevant, params, x, y, x_test, y_test):
         "test_mse": jnp.mean((f_test - y_test) ** 2),
         "order_parameter": jnp.mean(f_test * y_test) / jnp.mean(y_test**2),
         "second_moment": square.mean(axis=0),
-        "neuron_norm": jnp.sort(jnp.abs(params["a"]) * jnp.sqrt(square.sum(axis=1)))[::-1],
+        "neuron_norm": jnp.sort(jnp.abs(params["a"]) * jnp.sqrt((last**2).sum(axis=1)))[::-1],
     }
     if relevant is not None:
         inside = np.isin(np.arange(network.input_dim), relevant)
@@ -78,7 +81,7 @@ def _observe_one(network, relevant, params, x, y, x_test, y_test):
 
 
 def complete_readouts(
-    network: TwoLayerNetwork, data: Dataset, sites: dict, key: jax.Array, first: int = 0
+    network: Network, data: Dataset, sites: dict, key: jax.Array, first: int = 0
 ) -> dict[str, np.ndarray]:
     """The sites with ``a``, drawn where `network` is collapsed and they lack it; else as they are.
 
@@ -90,7 +93,7 @@ def complete_readouts(
 
     Examples
     --------
-    >>> from models import SparseParity
+    >>> from models import SparseParity, TwoLayerNetwork
     >>> data = SparseParity(input_dim=6, degree=2).sample(jax.random.key(0), num_data=40)
     >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1).collapsed()
     >>> complete_readouts(network, data, {"w": np.ones((2, 3, 8, 6))}, jax.random.key(1))["a"].shape
@@ -98,13 +101,14 @@ def complete_readouts(
     """
     if not isinstance(network, CollapsedNetwork) or "a" in sites:
         return sites
-    hidden = {name: jnp.asarray(sites[name], jnp.float32) for name in ("w", "b") if name in sites}
+    names = [name for name in network.parameter_names if name != "a"]
+    hidden = {name: jnp.asarray(sites[name], jnp.float32) for name in names}
     chains, draws = hidden["w"].shape[:2]
     flat = jax.tree.map(lambda v: v.reshape(chains * draws, *v.shape[2:]), hidden)
     chain, draw = jnp.meshgrid(jnp.arange(chains), first + jnp.arange(draws), indexing="ij")
     x, y = jnp.asarray(data.x, jnp.float32), jnp.asarray(data.y, jnp.float32)
     readouts = _complete(network, key, chain.ravel(), draw.ravel(), flat, x, y)
-    return {**sites, "a": np.asarray(readouts).reshape(chains, draws, network.width)}
+    return {**sites, "a": np.asarray(readouts).reshape(chains, draws, network.widths[-1])}
 
 
 @jax.jit(static_argnums=0)

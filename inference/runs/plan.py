@@ -15,7 +15,7 @@ from inference.runs.datatree import build_tree
 from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_arrays
 from inference.runs.observables import complete_readouts, observe_draws
 from inference.starts import CHAIN_STARTS, check_problem, start_params
-from models import CollapsedNetwork, Dataset, TwoLayerNetwork, checks
+from models import CollapsedNetwork, Dataset, Network, checks
 
 # Hidden activations of one block, all chains together. The two matrix products of a step need few
 # operations per activation, so that activations which travel to main memory and back take most of
@@ -45,7 +45,7 @@ class SamplingPlan:
     (10, 25)
     """
 
-    network: TwoLayerNetwork
+    network: Network
     data: Dataset
     kernel: MCMCKernel | Callable
     key: jax.Array
@@ -185,7 +185,7 @@ class SamplingPlan:
         return data_block(self.network, self.data.num_data, self.num_chains)
 
 
-def data_block(network: TwoLayerNetwork, num_data: int, num_chains: int) -> int | None:
+def data_block(network: Network, num_data: int, num_chains: int) -> int | None:
     """Points in a block of the full-batch gradient; None where it is evaluated in one piece.
 
     The largest divisor of P with which the activations of all chains stay within 2 MiB. In one
@@ -193,13 +193,14 @@ def data_block(network: TwoLayerNetwork, num_data: int, num_chains: int) -> int 
 
     Examples
     --------
+    >>> from models import TwoLayerNetwork
     >>> network = TwoLayerNetwork(input_dim=35, width=512, kappa=5e-3)
     >>> data_block(network, num_data=5000, num_chains=4)
     250
     >>> data_block(network, num_data=500, num_chains=1) is None
     True
     """
-    largest = _BLOCK_BYTES // (4 * network.width * num_chains)
+    largest = _BLOCK_BYTES // (4 * sum(network.widths) * num_chains)
     if num_data <= _LEAST_BLOCKS * largest or jax.default_backend() != "cpu":
         return None
     sizes = [size for size in range(_LEAST_BLOCK, largest + 1) if num_data % size == 0]

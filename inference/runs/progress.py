@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from inference.runs.observables import observe
-from models import Dataset, TwoLayerNetwork
+from models import Dataset, Network
 
 ProgressCallback = Callable[[int, int, str], None]
 """Called as ``callback(done, total, text)`` between compiled pieces of work."""
@@ -51,7 +51,7 @@ def progress_callback(
         yield lambda done, total, text: None
 
 
-def fit_text(network: TwoLayerNetwork, data: Dataset, sites: dict) -> str:
+def fit_text(network: Network, data: Dataset, sites: dict) -> str:
     """Means over chains of the current networks' train MSE and m, in words."""
     values = observe(network, data, sites)
     return f"train MSE {values['train_mse'].mean():.3g} m {values['order_parameter'].mean():.3f}"

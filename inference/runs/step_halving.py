@@ -16,7 +16,7 @@ from inference.runs.chains import run_chains
 from inference.runs.observables import complete_readouts, observe
 from inference.starts import check_problem, start_params
 from inference.tracing import TRACE_LOCK
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 _POWER_STEPS = 60  # of the power iteration; its error in the top curvature is of the order of a per cent
 _MAX_GROWTH = 4.0  # a recommendation beyond this multiple of the ε that was tried would be a guess
@@ -87,7 +87,7 @@ def extrapolate(table: pd.DataFrame, order: int) -> pd.DataFrame:
 
 def check_step_size(
     kernel,
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     key: jax.Array,
     *,

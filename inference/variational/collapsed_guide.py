@@ -3,7 +3,7 @@
 import jax
 
 from inference.variational.guides import MeanFieldGuide
-from models import TwoLayerNetwork
+from models import Network
 
 
 class CollapsedGuide(MeanFieldGuide):
@@ -11,7 +11,8 @@ class CollapsedGuide(MeanFieldGuide):
 
         q(w, a) = q(w) p(a | w, y),       p(a | w, y) = Normal(M⁻¹Φy/(κ²P N^γ), M⁻¹)
 
-    so that only q(w) is fitted, to the collapsed posterior (:class:`models.CollapsedNetwork`):
+    with w the weights of all hidden layers, so that only q(w) is fitted, to the collapsed posterior
+    (:class:`models.CollapsedNetwork`):
 
         ELBO = E_q(w)[log Normal(y; 0, A(w))] - KL(q(w) ‖ prior),       A = κ²P I + c ΦᵀΦ
 
@@ -22,7 +23,7 @@ class CollapsedGuide(MeanFieldGuide):
 
     The guide takes the prior's own parametrisation, with ARD the non-centred one as a rule: q(z)
     q(ρ) with w = z/√ρ. Most neurons stay near the prior *given* ρ, z ~ Normal(0, 1), whatever ρ is,
-    and these factors say just that. Of a :class:`models.TwoLayerNetwork` with any prior, and of
+    and these factors say just that. Of a :class:`models.Network` with any prior, and of
     nothing else (``ValueError``), :attr:`model` is the collapsed form.
 
     Notes
@@ -53,9 +54,9 @@ class CollapsedGuide(MeanFieldGuide):
 
     def _bind(self, model):
         if model is not None:
-            if not isinstance(model, TwoLayerNetwork):
+            if not isinstance(model, Network):
                 raise ValueError(
-                    f"CollapsedGuide covers a TwoLayerNetwork, got {type(model).__name__}; "
+                    f"CollapsedGuide covers a TwoLayerNetwork or a DeepNetwork, got {type(model).__name__}; "
                     "use MeanFieldGuide for other models."
                 )
             model = model.collapsed()

@@ -3,7 +3,8 @@
 from numpyro.handlers import substitute
 from numpyro.infer import TraceMeanField_ELBO
 
-from models import ARD, TwoLayerNetwork
+from models import ARD, Network
+from models.layer import Layer
 from models.priors import expected_log_precision_gap, has_weights_of
 
 
@@ -23,7 +24,8 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
     where the last term is a constant, because a is. The first term and KL(q(ρ) ‖ p(ρ)) are
     NumPyro's analytic ones, at ρ = ρ̄, so that the likelihood's expectation over w, a (and b) is
     all that is left to Monte Carlo. ``ValueError`` when the loss is evaluated on anything but a
-    network with the centred ARD prior.
+    network with the centred ARD prior. Every layer of a deep network that has that prior gives such
+    a term.
 
     Examples
     --------
@@ -43,31 +45,38 @@ class ConjugateARDELBO(TraceMeanField_ELBO):
     def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):
         """Negative ELBO, as in NumPyro."""
         check_centred(model)
+        layers = {layer.site("rho"): layer for layer in ard_layers(model)}
+
+        def mean_precision(site):
+            return site["fn"].mean if site["type"] == "sample" and site["name"] in layers else None
+
         result = super().loss_with_mutable_state(
-            rng_key, param_map, model, substitute(guide, substitute_fn=_mean_precision), *args, **kwargs
+            rng_key, param_map, model, substitute(guide, substitute_fn=mean_precision), *args, **kwargs
         )
-        gap = expected_log_precision_gap(model.prior.shape + model.width / 2)
-        constant = 0.5 * model.width * model.input_dim * gap
-        if self.sum_sites:
-            result["loss"] += constant
-        else:
-            result["loss"]["w"] += constant
+        for layer in layers.values():
+            gap = expected_log_precision_gap(layer.prior.shape + layer.width / 2)
+            constant = 0.5 * layer.width * layer.input_dim * gap
+            if self.sum_sites:
+                result["loss"] += constant
+            else:
+                result["loss"][layer.site("w")] += constant
         return result
+
+
+def ard_layers(network: Network) -> list[Layer]:
+    """The hidden layers whose weights have the ARD prior."""
+    return [layer for layer in network.layers if has_weights_of(layer.prior, ARD)]
 
 
 def check_centred(model) -> None:
     """``ValueError`` unless `model` is a network with the centred ARD prior."""
-    if not isinstance(model, TwoLayerNetwork) or not has_weights_of(model.prior, ARD):
+    if not isinstance(model, Network) or not ard_layers(model):
         raise ValueError(
-            "ConjugateARDELBO covers a TwoLayerNetwork with the prior ARD(centered=True); "
+            "ConjugateARDELBO covers a TwoLayerNetwork or a DeepNetwork with the prior ARD(centered=True); "
             "use TraceMeanField_ELBO for other models."
         )
-    if not model.prior.centered:
+    if not all(layer.prior.centered for layer in ard_layers(model)):
         raise ValueError(
             "the network's ARD prior is non-centred; pass the guide's own centred network, "
             "SVI(guide.model, guide, ...)."
         )
-
-
-def _mean_precision(site):
-    return site["fn"].mean if site["type"] == "sample" and site["name"] == "rho" else None

@@ -14,7 +14,7 @@ from inference.runs.progress import ProgressCallback, progress_callback
 from inference.starts import STARTS, check_problem, start_params
 from inference.variational.guides import MeanFieldGuide
 from inference.variational.restarts import draw_mixture, final_bounds, optimise
-from models import Dataset, TwoLayerNetwork, checks
+from models import Dataset, Network, checks
 
 COMBINATIONS = ("best", "mixture")
 
@@ -24,7 +24,7 @@ _BOUND_DRAWS = 1000  # Monte-Carlo draws behind the final bound of each restart
 
 
 def fit(
-    network: TwoLayerNetwork,
+    network: Network,
     data: Dataset,
     guide: MeanFieldGuide,
     key: jax.Array,

@@ -16,9 +16,9 @@ from numpyro.infer.autoguide import AutoNormal
 from numpyro.infer.util import constrain_fn
 from scipy import stats
 
-from inference.variational.elbo import ConjugateARDELBO
-from models import ARD, TwoLayerNetwork, checks
-from models.priors import has_weights_of
+from inference.variational.elbo import ConjugateARDELBO, ard_layers
+from models import Network, checks
+from models.layer import Layer
 
 
 class MeanFieldGuide(AutoNormal):
@@ -56,7 +56,7 @@ class MeanFieldGuide(AutoNormal):
     ones may leave out the observations (``Predictive``). ``median(params)``, ``quantiles(params,
     quantiles)`` and ``sample_posterior(rng_key, params, sample_shape=())`` are NumPyro's, with the
     values of deterministic sites (``w`` of a non-centred prior) beside those of the latent ones. Of
-    a model that is no :class:`models.TwoLayerNetwork` they need a first call outside ``jax.jit``.
+    a model that is no :class:`models.Network` they need a first call outside ``jax.jit``.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class MeanFieldGuide(AutoNormal):
                 if frame.size != sizes[frame.name]:  # a minibatch: spread over the whole of the plate
                     loc = periodic_repeat(loc, sizes[frame.name], frame.dim - event_dim)
             self._init_locs[name], self._event_dims[name] = loc, event_dim
-        if isinstance(self.model, TwoLayerNetwork):
+        if isinstance(self.model, Network):
             # No site depends on the inputs, and those of a first call under jit are gone
             # afterwards.
             args, kwargs = (np.zeros((1, self.model.input_dim)),), {}
@@ -149,7 +149,7 @@ class MeanFieldGuide(AutoNormal):
 
 
 class MeanFieldARDGuide(MeanFieldGuide):
-    """Mean-field guide of a network with the ARD prior, conjugate in the precisions.
+    """Mean-field guide of a network with the ARD prior, conjugate in the precisions of every layer.
 
         q = Π_ij Normal(w_ij; loc_ij, scale_ij²) · Π_i Normal(a_i; …) Π_j Gamma(ρ_j; α0 + N/2, b_j)
         b_j = β0 + ½ Σ_i E_q[w_ij²] = β0 + ½ Σ_i (loc_ij² + scale_ij²)
@@ -157,9 +157,11 @@ class MeanFieldARDGuide(MeanFieldGuide):
     The Gamma factor is the exact coordinate optimum given q(w), see :class:`models.ARD`, and has no
     parameter of its own. It needs the centred parametrisation, so :attr:`model` is the network with
     ``ARD(centered=True)``, whichever was given: ``SVI(guide.model, guide, ...)``. With
-    :class:`inference.variational.elbo.ConjugateARDELBO` ρ adds no Monte-Carlo noise.
+    :class:`inference.variational.elbo.ConjugateARDELBO` ρ adds no Monte-Carlo noise. Of a
+    :class:`models.DeepNetwork` the layers with the ARD prior have such a factor each, and layers
+    with another prior those of :class:`MeanFieldGuide`.
 
-    ``ValueError`` for a model that is not a network with the ARD prior. Source: Bishop, *Pattern
+    ``ValueError`` for a model that is not a network with the ARD prior in a layer. Source: Bishop, *Pattern
     Recognition and Machine Learning* (2006), section 10.3.
 
     Examples
@@ -181,58 +183,100 @@ class MeanFieldARDGuide(MeanFieldGuide):
         """Sample statements of ρ, w, a (and b); returns their values."""
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
-        # q(w) before its turn: ρ has to come first, as in the model.
-        loc = self._init_locs["w"]
-        scale = jnp.full(jnp.shape(loc), self.init_scale)
-        weights = dist.Normal(
-            numpyro.param("w_auto_loc", loc),
-            numpyro.param("w_auto_scale", scale, constraint=self.scale_constraint),
-        )
-        rho = numpyro.sample("rho", self.precision_factor(weights))
-        return {"rho": rho} | super().__call__(*args, **kwargs)
+        values = {}
+        for layer, sites in self._parts:
+            if layer is not None:
+                rho = layer.site("rho")
+                values[rho] = numpyro.sample(rho, self.precision_factor(self._weights_factor(layer), layer))
+            normal = copy.copy(self)
+            normal.prototype_trace = sites
+            values |= super(MeanFieldARDGuide, normal).__call__(*args, **kwargs)
+        return values
 
-    def precision_factor(self, weights: dist.Distribution) -> dist.Gamma:
-        """q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]), the optimum given q(w) = `weights`."""
-        prior, network = self.model.prior, self.model
-        rate = prior.rate_for(network.input_dim)
+    def _weights_factor(self, layer: Layer) -> dist.Normal:
+        """q(w), before its turn: ρ has to come first, as in the model."""
+        name = layer.site("w")
+        loc = self._init_locs[name]
+        scale = jnp.full(jnp.shape(loc), self.init_scale)
+        return dist.Normal(
+            numpyro.param(f"{name}_auto_loc", loc),
+            numpyro.param(f"{name}_auto_scale", scale, constraint=self.scale_constraint),
+        )
+
+    def precision_factor(self, weights: dist.Distribution, layer: Layer | None = None) -> dist.Gamma:
+        """q(ρ_j) = Gamma(α0 + N/2, β0 + ½ Σ_i E_q[w_ij²]), the optimum given q(w) = `weights`.
+
+        In the first layer that has the ARD prior, or in `layer`.
+        """
+        layer = ard_layers(self.model)[0] if layer is None else layer
+        rate = layer.prior.rate_for(layer.input_dim)
         rate += 0.5 * (weights.mean**2 + weights.variance).sum(axis=-2)
-        return dist.Gamma(prior.shape + network.width / 2, rate)
+        return dist.Gamma(layer.prior.shape + layer.width / 2, rate)
 
     def sample_posterior(self, rng_key, params, *args, sample_shape=(), **kwargs) -> dict[str, jax.Array]:
         """Independent draws of every site, as of :class:`MeanFieldGuide`."""
         key_rho, key_rest = jax.random.split(rng_key)
         draws = super().sample_posterior(key_rest, params, *args, sample_shape=sample_shape, **kwargs)
-        return draws | {"rho": self._fitted_precisions(params).sample(key_rho, sample_shape)}
+        for layer, (name, factor) in enumerate(self._fitted_precisions(params).items()):
+            key = jax.random.fold_in(key_rho, layer) if layer else key_rho
+            draws[name] = factor.sample(key, sample_shape)
+        return draws
 
     def median(self, params) -> dict[str, jax.Array]:
         """The median of every site."""
-        return super().median(params) | {"rho": self._precision_quantiles(params, [0.5])[0]}
+        rho = self._precision_quantiles(params, [0.5])
+        return super().median(params) | {name: value[0] for name, value in rho.items()}
 
     def quantiles(self, params, quantiles) -> dict[str, jax.Array]:
         """Quantiles of every site, those of `quantiles` leading."""
-        return super().quantiles(params, quantiles) | {"rho": self._precision_quantiles(params, quantiles)}
+        return super().quantiles(params, quantiles) | self._precision_quantiles(params, quantiles)
 
-    def _fitted_precisions(self, params) -> dist.Gamma:
-        return self.precision_factor(dist.Normal(params["w_auto_loc"], params["w_auto_scale"]))
+    def _fitted_precisions(self, params) -> dict[str, dist.Gamma]:
+        factors = {}
+        for layer in ard_layers(self.model):
+            name = layer.site("w")
+            weights = dist.Normal(params[f"{name}_auto_loc"], params[f"{name}_auto_scale"])
+            factors[layer.site("rho")] = self.precision_factor(weights, layer)
+        return factors
 
-    def _precision_quantiles(self, params, quantiles) -> jax.Array:
-        factor = self._fitted_precisions(params)
+    def _precision_quantiles(self, params, quantiles) -> dict[str, jax.Array]:
+        quantiles = np.reshape(quantiles, (-1, 1))
         # NumPyro's Gamma has no quantile function.
-        return jnp.asarray(
-            stats.gamma.ppf(np.reshape(quantiles, (-1, 1)), factor.concentration, scale=1 / factor.rate)
-        )
+        return {
+            name: jnp.asarray(stats.gamma.ppf(quantiles, factor.concentration, scale=1 / factor.rate))
+            for name, factor in self._fitted_precisions(params).items()
+        }
 
     def _setup_prototype(self, *args, **kwargs):
         super()._setup_prototype(*args, **kwargs)
-        del self.prototype_trace["rho"], self._init_locs["rho"]  # it has the Gamma factor
+        # ρ has the Gamma factor, and after it come the Normal ones, up to the next layer with ARD.
+        layers = {layer.site("rho"): layer for layer in ard_layers(self.model)}
+        self._parts = [(None, {})]
+        for name, site in self.prototype_trace.items():
+            if name in layers:
+                self._parts.append((layers[name], {}))
+            else:
+                self._parts[-1][1][name] = site
+        for name in layers:
+            del self.prototype_trace[name], self._init_locs[name]
 
     def _bind(self, model):
         if model is not None:
-            if not isinstance(model, TwoLayerNetwork) or not has_weights_of(model.prior, ARD):
-                kind = model.prior if isinstance(model, TwoLayerNetwork) else model
+            if not isinstance(model, Network) or not ard_layers(model):
+                kind = model.prior if isinstance(model, Network) else model
                 raise ValueError(
-                    "MeanFieldARDGuide covers a TwoLayerNetwork with the prior ARD(...), "
+                    "MeanFieldARDGuide covers a TwoLayerNetwork or a DeepNetwork with the prior ARD(...), "
                     f"got {type(kind).__name__}; use MeanFieldGuide for other models."
                 )
-            model = replace(model, prior=replace(model.prior, centered=True))
+            model = centred(model)
         super()._bind(model)
+
+
+def centred(network: Network) -> Network:
+    """`network` with its ARD priors in the centred form."""
+    ard = {layer.number for layer in ard_layers(network)}
+    priors = [
+        replace(layer.prior, centered=True) if layer.number in ard else layer.prior
+        for layer in network.layers
+    ]
+    return replace(network, prior=priors[0] if len(priors) == 1 else tuple(priors))

@@ -47,5 +47,4 @@ class BlockNetworks:
         rest *= (sites["rest_norm"] / np.linalg.norm(rest, axis=-1))[..., None]
         w = np.empty((num_draws, width, d))
         w[..., inside], w[..., outside] = sites["w_relevant"], rest
-        readouts, biases = ReadoutSampler(self.network, data), np.zeros(width)
-        return networks | {"w": w, "a": np.stack([readouts.readout(rng, row, biases) for row in w])}
+        return networks | {"w": w, "a": ReadoutSampler(self.network, data).readouts(rng, {"w": w})}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from models import TwoLayerNetwork
+from models import Network, TwoLayerNetwork
 
 _CHUNK = 1 << 14
 _HERMITE_NODES = 48
@@ -73,17 +73,17 @@ COVARIANCES: dict[str, Callable] = {
 }
 
 
-def coupling(network: TwoLayerNetwork) -> float:
-    """c = σ_a²/N^(2γ)."""
-    return network.readout_scale**2 * network.width ** (-2 * network.gamma)
+def coupling(network: Network) -> float:
+    """c = σ_a²/N^(2γ), with N the width of the last hidden layer."""
+    return network.readout_scale**2 * network.widths[-1] ** (-2 * network.gamma)
 
 
-def with_bias(network: TwoLayerNetwork, x: np.ndarray) -> np.ndarray:
+def with_bias(network: Network, x: np.ndarray) -> np.ndarray:
     """Inputs (n, d) as the hidden layer sees them: with a column of ones where there are biases."""
     return np.hstack([x, np.ones((len(x), 1), x.dtype)]) if network.bias else x
 
 
-def weight_precisions(network: TwoLayerNetwork, precisions: np.ndarray) -> np.ndarray:
+def weight_precisions(network: Network, precisions: np.ndarray) -> np.ndarray:
     """ρ (d,), followed by 1/σ_b² where there are hidden biases."""
     return np.append(precisions, network.bias_scale**-2) if network.bias else precisions
 
@@ -110,25 +110,51 @@ def gaussian_variance(network: TwoLayerNetwork, precisions: np.ndarray, x: np.nd
     return network.width * coupling(network) * COVARIANCES[network.activation](variance, variance, variance)
 
 
-def nngp_kernel(network: TwoLayerNetwork, x: np.ndarray, x_other: np.ndarray | None = None) -> np.ndarray:
-    """K(x, x') = N c E_prior[φ(w·x + b) φ(w·x' + b)], the prior covariance of f.
+def nngp_kernel(network: Network, x: np.ndarray, x_other: np.ndarray | None = None) -> np.ndarray:
+    """K(x, x'), the prior covariance of f where the hidden layers are wide.
 
-    Exact at every width, and all there is to know of f at infinite width and γ = 1/2. Inputs (n, d)
-    and (n', d), None for x itself; shape (n, n'). The network's prior has to be isotropic.
+        K_1 = σ_1² x·x'/d + σ_b²,    K_(l+1) = σ_(l+1)² E[φ(u) φ(u')] + σ_b²,    K = N_L c E[φ(u) φ(u')],
+        (u, u') jointly Gaussian of covariance K_l, in the last equation K_L
+
+    Of one hidden layer it is exact at every width; of more the layers below the last have to be wide
+    (or linear). At γ = 1/2 it is then all there is to know of f. Inputs (n, d) and (n', d), None for
+    x itself; shape (n, n'). The network's priors have to be isotropic. Source: Lee and others, *Deep
+    neural networks as Gaussian processes* (2018).
 
     Examples
     --------
-    >>> network = TwoLayerNetwork(input_dim=3, width=10, kappa=0.1)
-    >>> nngp_kernel(network, np.ones((1, 3))).round(12).tolist()
-    [[0.5]]
+    Every layer of ReLU halves the variance:
+
+    >>> from models import DeepNetwork
+    >>> [nngp_kernel(DeepNetwork(3, (10,) * depth, 0.1), np.ones((1, 3))).item() for depth in (1, 2)]
+    [0.5, 0.25]
     """
-    return gaussian_kernel(network, _prior_precisions(network), x, x if x_other is None else x_other)
+    x = with_bias(network, np.asarray(x, float))
+    x_other = x if x_other is None else with_bias(network, np.asarray(x_other, float))
+    variances = 1 / weight_precisions(network, _prior_precisions(network))
+    cross, first, second = (x * variances) @ x_other.T, (x * x) @ variances, (x_other * x_other) @ variances
+    covariance = COVARIANCES[network.activation]
+    for layer in network.layers[1:]:
+        below = covariance(cross, first[:, None], second), *(covariance(v, v, v) for v in (first, second))
+        cross, first, second = (_next(network, layer, v) for v in below)
+    return network.widths[-1] * coupling(network) * covariance(cross, first[:, None], second)
 
 
-def nngp_variance(network: TwoLayerNetwork, x: np.ndarray) -> np.ndarray:
+def nngp_variance(network: Network, x: np.ndarray) -> np.ndarray:
     """K(x, x) at every row of `x`, shape (n,)."""
-    return gaussian_variance(network, _prior_precisions(network), x)
+    x = with_bias(network, np.asarray(x, float))
+    variance = (x * x) @ (1 / weight_precisions(network, _prior_precisions(network)))
+    covariance = COVARIANCES[network.activation]
+    for layer in network.layers[1:]:
+        variance = _next(network, layer, covariance(variance, variance, variance))
+    return network.widths[-1] * coupling(network) * covariance(variance, variance, variance)
 
 
-def _prior_precisions(network: TwoLayerNetwork) -> np.ndarray:
-    return np.full(network.input_dim, network.prior.precision(network.input_dim))
+def _next(network: Network, layer, covariance: np.ndarray) -> np.ndarray:
+    """Covariance of a layer's preactivations from that of the activations below, σ_l² C + σ_b²."""
+    scaled = layer.input_dim / layer.prior.precision(layer.input_dim) * covariance
+    return scaled + network.bias_scale**2 if network.bias else scaled
+
+
+def _prior_precisions(network: Network) -> np.ndarray:
+    return np.full(network.input_dim, network.priors[0].precision(network.input_dim))

@@ -257,8 +257,8 @@ class LearnedRate(MeanFieldARDGuide):
     """The rate of the Gamma factor is a parameter of its own, which is the conjugate value at
     first."""
 
-    def precision_factor(self, weights):
-        factor = super().precision_factor(weights)
+    def precision_factor(self, weights, layer):
+        factor = super().precision_factor(weights, layer)
         rate = numpyro.param("rho_rate", factor.rate, constraint=dist.constraints.positive)
         return dist.Gamma(factor.concentration, rate)
 
