@@ -1,24 +1,27 @@
 """What all Langevin kernels share: step size, preconditioner, minibatches, batches of chains."""
 
 import copy
-import math
 from collections.abc import Callable
 from functools import partial
-from numbers import Real
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import random
 from numpyro.infer.initialization import init_to_uniform
-from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity, is_prng_key
 
 from inference.kernels.divergence import all_finite, check_start
 from inference.kernels.potential import ModelPotential, compiled_once
-from inference.kernels.preconditioning import broadcast_preconditioner, check_preconditioner, prior_variances
+from inference.kernels.preconditioning import (
+    balanced,
+    broadcast_preconditioner,
+    check_preconditioner,
+    prior_variances,
+)
+from inference.kernels.step_size import AUTO, SelfTuningKernel, check_step_size
 
-STATE_FIELDS = ("i", "z", "potential_energy", "z_grad", "step_size", "diverging", "rng_key")
+STATE_FIELDS = ("i", "z", "potential_energy", "z_grad", "step_size", "diverging", "tuning", "rng_key")
 """
 The fields of the states of all Langevin kernels, to which each adds its own:
 
@@ -30,42 +33,13 @@ The fields of the states of all Langevin kernels, to which each adds its own:
  - **step_size** - ε of the last step.
  - **diverging** - True once a step has left the finite numbers; ``z`` then stays at its last finite
    value.
+ - **tuning** - of an automatic step size, see :class:`inference.kernels.step_size.Tuning`; else
+   None.
  - **rng_key** - random key for the next step.
 """
 
 
-class ChainKernel(MCMCKernel):
-    """Base of the kernels whose states, namedtuples with ``z`` and ``rng_key``, may be batches."""
-
-    sample_field = "z"
-    default_fields = ("z", "diverging")
-
-    def __init__(self, model: Callable | None):
-        self._model = model
-        self._num_warmup = 0  # set by init
-
-    @property
-    def model(self):
-        return self._model
-
-    def sample(self, state, model_args, model_kwargs):
-        """One step of every chain in `state`, see :meth:`step`."""
-        return self.step(state, model_args, model_kwargs)
-
-    def step(self, state, model_args=(), model_kwargs=None):
-        """One step of every chain; one that diverges stays put, with ``diverging`` set."""
-        return self._by_chain(self._step_one, state, model_args, model_kwargs)
-
-    def refresh(self, state, model_args, model_kwargs):
-        """U and ∇U at the current z for changed data, as in :class:`numpyro.infer.Gibbs`."""
-        return self._by_chain(self._refresh_one, state, model_args, model_kwargs)
-
-    def _by_chain(self, function, state, model_args, model_kwargs):
-        one = partial(function, model_args=model_args, model_kwargs=model_kwargs or {})
-        return one(state) if is_prng_key(state.rng_key) else jax.vmap(one)(state)
-
-
-class LangevinKernel(ChainKernel):
+class LangevinKernel(SelfTuningKernel):
     """Base of the kernels that move by ∇Û, with the parameters of :class:`inference.SGLD`.
 
     A subclass states its update rule in :meth:`_move`, the type of its states, with
@@ -82,8 +56,8 @@ class LangevinKernel(ChainKernel):
         self,
         model: Callable | None = None,
         potential_fn: Callable | None = None,
-        step_size: float | Callable = 1e-3,
-        preconditioner=None,
+        step_size: float | str | Callable = AUTO,
+        preconditioner=AUTO,
         init_strategy: Callable = init_to_uniform,
     ):
         super().__init__(model)
@@ -93,7 +67,7 @@ class LangevinKernel(ChainKernel):
             raise ValueError(
                 f"model must be a NumPyro model, got {model!r}; name other arguments, step_size=... ."
             )
-        _check_step_size(step_size)
+        check_step_size(step_size)
         check_preconditioner(preconditioner, potential_fn)
         self._potential_fn = potential_fn
         self._step_size = step_size
@@ -133,7 +107,7 @@ class LangevinKernel(ChainKernel):
         """
         return self._changed(_accumulates=True)
 
-    def with_step_size(self, step_size: float | Callable):
+    def with_step_size(self, step_size: float | str | Callable):
         """A copy of this kernel with another step size, not checked: it may be a traced number."""
         return self._changed(_step_size=step_size)
 
@@ -145,9 +119,13 @@ class LangevinKernel(ChainKernel):
     def settings(self) -> dict:
         """JSON-able settings of the kernel."""
         step, given = self._step_size, self._preconditioner
+        if callable(step):
+            step = getattr(step, "__name__", repr(step))
+        if isinstance(given, str) and given == AUTO and not self._automatic:
+            given = None
         return {
             "kernel": type(self).__name__,
-            "step_size": float(step) if not callable(step) else getattr(step, "__name__", repr(step)),
+            "step_size": step if isinstance(step, str) else float(step),
             "preconditioner": given if given is None or isinstance(given, str) else "given",
         }
 
@@ -159,6 +137,8 @@ class LangevinKernel(ChainKernel):
         split = random.split if single else jax.vmap(random.split, (0, None), 1)
         rng_key, key_model, key_batch = split(rng_key, 3)
         scale = self._preconditioner
+        if isinstance(scale, str) and scale == AUTO:
+            scale = "prior" if self._automatic and self._model is not None else None
         if self._model is not None:
             first_key = key_model if single else key_model[0]
             self._potential = ModelPotential(self._model, first_key, model_args, model_kwargs)
@@ -184,11 +164,13 @@ class LangevinKernel(ChainKernel):
         def init_all(z, rng_key, key_batch, args, kwargs):
             def init_one(z, rng_key, key_batch):
                 energy, grad = self._energy_and_grad(z, key_batch, args, kwargs)
-                step = jnp.asarray(self._step_size_at(jnp.array(0)), energy.dtype)
-                common = (jnp.array(0), z, energy, grad, step, ~jnp.isfinite(energy), rng_key)
-                return self._state_type(
+                step = 1.0 if self._automatic else self._step_size_at(jnp.array(0))
+                step = jnp.asarray(step, energy.dtype)
+                common = (jnp.array(0), z, energy, grad, step, ~jnp.isfinite(energy), None, rng_key)
+                state = self._state_type(
                     **dict(zip(STATE_FIELDS, common, strict=True)) | self._own_fields(z, grad, step, rng_key)
                 )
+                return self._first_tuning(state, key_batch, args, kwargs) if self._automatic else state
 
             return (init_one if single else jax.vmap(init_one))(z, rng_key, key_batch)
 
@@ -201,13 +183,11 @@ class LangevinKernel(ChainKernel):
             return identity
         return self._postprocess_fn(*model_args, **(model_kwargs or {}))
 
-    def stable_step_size(self, curvature):
-        """Largest stable step on U = λz²/2 for Mλ = `curvature`: 2/(Mλ) for a Langevin step."""
-        return 2 / curvature
-
     def preconditioner_of(self, state):
         """M as the next step from `state` uses it, a pytree that broadcasts to ``z``."""
-        return self._scale
+        if not self._adapts_preconditioner:
+            return self._scale
+        return jax.tree.map(balanced, self._scale, state.tuning.curvature)
 
     def __getstate__(self):
         # The postprocessing closure holds the traced model, which does not pickle.
@@ -225,15 +205,19 @@ class LangevinKernel(ChainKernel):
 
     def _step_one(self, state, model_args, model_kwargs):
         rng_key, key_move, key_batch = random.split(state.rng_key, 3)
-        step = jnp.asarray(self._step_size_at(state.i), state.potential_energy.dtype)
+        step = state.step_size if self._automatic else self._step_size_at(state.i)
+        step = jnp.asarray(step, state.potential_energy.dtype)
         energy_and_grad = partial(
             self._energy_and_grad, key_batch=key_batch, model_args=model_args, model_kwargs=model_kwargs
         )
         new = self._move(state, step, key_move, energy_and_grad)
         keep = all_finite(new["potential_energy"], new["z_grad"]) & ~state.diverging
-        old = {name: getattr(state, name) for name in new}
-        new = {"step_size": step} | jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, old)
-        return state._replace(**new, i=state.i + keep, diverging=~keep, rng_key=rng_key)
+        stay = state._replace(step_size=step, diverging=~keep)
+        if self._tunes:
+            keep, stay = self._or_back(state, new, keep)
+        old = {name: getattr(stay, name) for name in new}
+        new = jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, old)
+        return stay._replace(**new, i=stay.i + keep, rng_key=rng_key)
 
     def _refresh_one(self, state, model_args, model_kwargs):
         rng_key, key_batch = random.split(state.rng_key)
@@ -248,33 +232,3 @@ def langevin_step(z, grad, scale, step, noise):
         return z - step * scale * grad + jnp.sqrt(2 * step * scale) * noise
 
     return jax.tree.map(move, z, grad, scale, noise)
-
-
-def standard_normal(key, z):
-    """Independent Normal(0, 1) values as a pytree like `z`."""
-    leaves, tree = jax.tree.flatten(z)
-    keys = jax.tree.unflatten(tree, list(random.split(key, len(leaves))))
-    return jax.tree.map(lambda z, key: random.normal(key, jnp.shape(z), jnp.result_type(z)), z, keys)
-
-
-def _check_step_size(step_size) -> None:
-    """``ValueError`` unless a positive number, or a traceable callable that begins with one."""
-    value = step_size
-    if callable(step_size):
-        try:
-            value = jax.jit(step_size)(0)
-            value = float(value)
-        except (
-            TypeError,
-            jax.errors.ConcretizationTypeError,
-            jax.errors.TracerArrayConversionError,
-        ) as error:
-            raise ValueError(
-                "step_size must be a callable t -> ε that JAX can trace to one number, without `if` or NumPy "
-                f"functions of t ({' '.join(str(error).split())[:80]})."
-            ) from None
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise ValueError(
-            f"step_size must be a positive number or a callable t -> ε > 0, got {step_size!r}"
-            + (f", which is {value:.3g} at t = 0." if callable(step_size) else ".")
-        )

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import random
 from numpyro.infer.hmc_util import dual_averaging
 
-from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step
+from inference.kernels.step_size import standard_normal
 from models import checks
 
 MALAState = namedtuple("MALAState", [*STATE_FIELDS, "accept_prob", "adapt_state"])
@@ -72,14 +73,15 @@ class MALA(LangevinKernel):
     _state_type = MALAState
     stats_fields: ClassVar[dict[str, str]] = LangevinKernel.stats_fields | {"acceptance_rate": "accept_prob"}
     subsamples: ClassVar[bool] = False
+    _tunes = False  # acceptance adapts the step
     bias_order: ClassVar[int | None] = None
 
     def __init__(
         self,
         model: Callable | None = None,
         potential_fn: Callable | None = None,
-        step_size: float | Callable = 1e-3,
-        preconditioner=None,
+        step_size: float | str | Callable = "auto",
+        preconditioner="auto",
         adapt_step_size: bool = True,
         target_accept_prob: float = 0.574,
         **options,
@@ -87,6 +89,8 @@ class MALA(LangevinKernel):
         super().__init__(model, potential_fn, step_size, preconditioner, **options)
         if callable(step_size) and adapt_step_size:
             raise ValueError("step_size must be a number where it is adapted; give adapt_step_size=False.")
+        if isinstance(step_size, str) and not adapt_step_size:
+            raise ValueError("step_size must be a number or a schedule where it is not adapted.")
         checks.positive("target_accept_prob", target_accept_prob)
         if target_accept_prob >= 1:
             raise ValueError(f"target_accept_prob must be below 1, got {target_accept_prob!r}.")
@@ -104,19 +108,24 @@ class MALA(LangevinKernel):
     def _own_fields(self, z, grad, step, rng_key):
         return {"accept_prob": jnp.zeros_like(step), "adapt_state": dual_averaging()[0](jnp.log(step))}
 
+    def _first_tuning(self, state, key_batch, model_args, model_kwargs):
+        state = super()._first_tuning(state, key_batch, model_args, model_kwargs)
+        return state._replace(tuning=None, adapt_state=dual_averaging()[0](jnp.log(state.step_size)))
+
     def _move(self, state, step, key, energy_and_grad):
+        scale = self.preconditioner_of(state)
         step = state.step_size if self._adapts else step
         key_noise, key_accept = random.split(key)
         noise = standard_normal(key_noise, state.z)
 
-        z = langevin_step(state.z, state.z_grad, self._scale, step, noise)
+        z = langevin_step(state.z, state.z_grad, scale, step, noise)
         energy, grad = energy_and_grad(z)
 
         def log_density_ratio(old_grad, grad, scale, noise):
             delta = jnp.sqrt(step * scale / 2) * (old_grad + grad)
             return jnp.sum(delta * (2 * noise - delta)) / 2
 
-        ratios = jax.tree.map(log_density_ratio, state.z_grad, grad, self._scale, noise)
+        ratios = jax.tree.map(log_density_ratio, state.z_grad, grad, scale, noise)
         log_accept = state.potential_energy - energy + sum(jax.tree.leaves(ratios))
         # NaN where the proposal's energy or gradient is not finite.
         accept_prob = jnp.where(jnp.isnan(log_accept), 0.0, jnp.exp(jnp.minimum(log_accept, 0.0)))

@@ -38,10 +38,19 @@ def prior_variances(model, model_args=(), model_kwargs=None) -> dict[str, jax.Ar
 
 def check_preconditioner(preconditioner, potential_fn) -> None:
     """``ValueError`` for a string that is not ``"prior"``, and for that one without a model."""
-    if isinstance(preconditioner, str) and preconditioner != "prior":
-        raise ValueError(f"preconditioner must be None, 'prior' or a dict, got {preconditioner!r}.")
-    if isinstance(preconditioner, str) and potential_fn is not None:
+    if isinstance(preconditioner, str) and preconditioner not in ("auto", "prior"):
+        raise ValueError(f"preconditioner must be 'auto', None, 'prior' or a dict, got {preconditioner!r}.")
+    if isinstance(preconditioner, str) and preconditioner == "prior" and potential_fn is not None:
         raise ValueError("preconditioner='prior' needs a model; give the variances of a potential_fn.")
+
+
+def balanced(variance, curvature):
+    """M = √(v/c), between the scale v of the softest directions and 1/c, that of the stiffest ones.
+
+    v is the prior variance, c the mean curvature of U, which the prior's, 1/v, bounds from below:
+    without data M = v.
+    """
+    return jnp.sqrt(variance / jnp.maximum(curvature, 1 / variance))
 
 
 def broadcast_preconditioner(preconditioner, z):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step
+from inference.kernels.step_size import standard_normal
 from models import checks
 
 PSGLDState = namedtuple("PSGLDState", [*STATE_FIELDS, "mean_square"])
@@ -65,7 +66,7 @@ class PSGLD(LangevinKernel):
         self,
         model: Callable | None = None,
         potential_fn: Callable | None = None,
-        step_size: float | Callable = 1e-3,
+        step_size: float | str | Callable = "auto",
         decay: float = 0.99,
         floor: float = 1e-5,
         **options,

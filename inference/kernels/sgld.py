@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 
 from inference.kernels.divergence import raise_divergence  # noqa: F401
-from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step
+from inference.kernels.step_size import standard_normal
 
 SGLDState = namedtuple("SGLDState", [*STATE_FIELDS, "noise"])
 """
@@ -93,8 +94,8 @@ class SGLD(LangevinKernel):
         self,
         model: Callable | None = None,
         potential_fn: Callable | None = None,
-        step_size: float | Callable = 1e-3,
-        preconditioner=None,
+        step_size: float | str | Callable = "auto",
+        preconditioner="auto",
         averaged_noise: bool = False,
         **options,
     ):
@@ -113,10 +114,11 @@ class SGLD(LangevinKernel):
         return {"noise": standard_normal(key_noise, z), "rng_key": rng_key}
 
     def _move(self, state, step, key, energy_and_grad):
+        scale = self.preconditioner_of(state)
         fresh = noise = standard_normal(key, state.z)
         if self._averaged:
             noise = jax.tree.map(lambda last, fresh: (last + fresh) / 2, state.noise, fresh)
-        z = langevin_step(state.z, state.z_grad, self._scale, step, noise)
+        z = langevin_step(state.z, state.z_grad, scale, step, noise)
         energy, grad = energy_and_grad(z)
         kept = {"noise": fresh} if self._averaged else {}
         return {"z": z, "potential_energy": energy, "z_grad": grad, **kept}

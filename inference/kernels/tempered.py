@@ -42,5 +42,7 @@ def check_temperable(kernel) -> None:
 
 
 def with_growth(kernel: LangevinKernel, factor) -> LangevinKernel:
-    """`kernel` with its step sizes multiplied by `factor`."""
+    """`kernel` with its step sizes multiplied by `factor`; one that finds them needs no factor."""
+    if isinstance(kernel._step_size, str):
+        return kernel
     return kernel.with_step_size(lambda i: factor * kernel._step_size_at(i))

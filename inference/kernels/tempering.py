@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -11,7 +12,8 @@ from jax import random
 from numpyro.infer.util import potential_energy
 from numpyro.util import is_prng_key
 
-from inference.kernels.langevin import ChainKernel, LangevinKernel
+from inference.kernels.chain import ChainKernel
+from inference.kernels.langevin import LangevinKernel
 from inference.kernels.tempered import Tempered, check_temperable, with_growth
 from models import checks
 
@@ -175,6 +177,17 @@ class ParallelTempering(ChainKernel):
         self._powers = jnp.asarray(ratios**-2.0, jnp.float32)
         self._factors = jnp.asarray(ratios**self._growth, jnp.float32)
 
+    @property
+    def _products(self) -> tuple[int, int]:
+        at_start, each = self._kernel._products
+        return len(self.kappas) * at_start, len(self.kappas) * each
+
+    def _tune_one(self, state, model_args, model_kwargs):
+        def tune(replica, power):
+            return self._replicas._tune_one(replica, (power, *model_args), model_kwargs)
+
+        return state._replace(replicas=jax.vmap(tune)(state.replicas, self._powers))
+
     def _refresh_one(self, state, model_args, model_kwargs):
         return state._replace(**self._refreshed(state.replicas, model_args, model_kwargs))
 
@@ -198,8 +211,8 @@ class ParallelTempering(ChainKernel):
     def _step_one(self, state, model_args, model_kwargs):
         def advance(replica, power, factor):
             kernel = with_growth(self._replicas, factor)
-            step = lambda _, replica: kernel.step(replica, (power, *model_args), model_kwargs)  # noqa: E731
-            return jax.lax.fori_loop(0, self._steps, step, replica)
+            step = partial(kernel._step_one, model_args=(power, *model_args), model_kwargs=model_kwargs)
+            return jax.lax.fori_loop(0, self._steps, lambda _, replica: step(replica), replica)
 
         rng_key, key_swap = random.split(state.rng_key)
         replicas = jax.vmap(advance)(state.replicas, self._powers, self._factors)

@@ -3,13 +3,15 @@
 import math
 from collections import namedtuple
 from collections.abc import Callable
+from numbers import Real
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import random
 
-from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, standard_normal
+from inference.kernels.langevin import STATE_FIELDS, LangevinKernel
+from inference.kernels.step_size import standard_normal
 from models import checks
 
 UnderdampedState = namedtuple("UnderdampedState", [*STATE_FIELDS, "velocity"])
@@ -30,14 +32,14 @@ class _Underdamped(LangevinKernel):
         self,
         model: Callable | None = None,
         potential_fn: Callable | None = None,
-        step_size: float | Callable = 1e-2,
+        step_size: float | str | Callable = "auto",
         friction: float = 1.0,
-        preconditioner=None,
+        preconditioner="auto",
         **options,
     ):
         super().__init__(model, potential_fn, step_size, preconditioner, **options)
         checks.positive("friction", friction)
-        if not callable(step_size) and friction * step_size >= self._max_friction_step:
+        if isinstance(step_size, Real) and friction * step_size >= self._max_friction_step:
             raise ValueError(
                 f"friction * step_size must be below {self._max_friction_step:g} for {type(self).__name__} to be "
                 f"stable, got {friction * step_size:.3g}; reduce either."
@@ -110,6 +112,7 @@ class UnderdampedLangevin(_Underdamped):
         return 2 / jnp.sqrt(curvature)
 
     def _move(self, state, step, key, energy_and_grad):
+        scale = self.preconditioner_of(state)
         decay = jnp.exp(-self._friction * step)
         # expm1, since 1 - e^(-2γh) loses its digits in float32 for small γh.
         spread = jnp.sqrt(-jnp.expm1(-2 * self._friction * step))
@@ -123,12 +126,12 @@ class UnderdampedLangevin(_Underdamped):
         def thermostat(v, noise):
             return decay * v + spread * noise
 
-        velocity = jax.tree.map(kick, state.velocity, state.z_grad, self._scale)
-        z = jax.tree.map(drift, state.z, velocity, self._scale)
+        velocity = jax.tree.map(kick, state.velocity, state.z_grad, scale)
+        z = jax.tree.map(drift, state.z, velocity, scale)
         velocity = jax.tree.map(thermostat, velocity, standard_normal(key, state.z))
-        z = jax.tree.map(drift, z, velocity, self._scale)
+        z = jax.tree.map(drift, z, velocity, scale)
         energy, grad = energy_and_grad(z)
-        velocity = jax.tree.map(kick, velocity, grad, self._scale)
+        velocity = jax.tree.map(kick, velocity, grad, scale)
         return {"z": z, "potential_energy": energy, "z_grad": grad, "velocity": velocity}
 
 
@@ -178,15 +181,14 @@ class SGHMC(_Underdamped):
         return (jnp.sqrt(self._friction**2 + 4 * curvature) - self._friction) / curvature
 
     def _move(self, state, step, key, energy_and_grad):
+        scale = self.preconditioner_of(state)
         friction = self._friction * step
 
         def kick(v, grad, scale, noise):
             return v - step * jnp.sqrt(scale) * grad - friction * v + jnp.sqrt(2 * friction) * noise
 
-        z = jax.tree.map(
-            lambda z, v, scale: z + step * jnp.sqrt(scale) * v, state.z, state.velocity, self._scale
-        )
+        z = jax.tree.map(lambda z, v, scale: z + step * jnp.sqrt(scale) * v, state.z, state.velocity, scale)
         energy, grad = energy_and_grad(z)
         noise = standard_normal(key, state.z)
-        velocity = jax.tree.map(kick, state.velocity, grad, self._scale, noise)
+        velocity = jax.tree.map(kick, state.velocity, grad, scale, noise)
         return {"z": z, "potential_energy": energy, "z_grad": grad, "velocity": velocity}

@@ -64,6 +64,7 @@ class CompiledChains:
         self.num_warmup, self.num_draws, self.thinning = num_warmup, num_draws, thinning
         self.num_steps = num_warmup + num_draws * thinning
         each = getattr(kernel, "gradients_per_step", 1)
+        self._num_chains = len(keys)
         self._kernel = kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
         with TRACE_LOCK:
             self.state = kernel.init(
@@ -99,6 +100,11 @@ class CompiledChains:
             lowered = jax.jit(advance).lower(self.state, 1, 1)
         self._program = lowered.compile()
 
+    def _tuning_cost(self, begin: int, end: int) -> int:
+        """Gradients that all chains spend on finding their step sizes from step `begin` to `end`."""
+        cost = getattr(self._kernel, "tuning_cost", lambda begin, end: 0)
+        return self._num_chains * cost(begin, end)
+
     def calls(
         self, done: int = 0, seconds: float | None = None
     ) -> Iterator[tuple[int, tuple[dict, dict], bool, int]]:
@@ -114,7 +120,7 @@ class CompiledChains:
             draws, steps, is_draw = next_call(done, budget, *lengths)
             called = time.perf_counter()
             self.state, buffer, evaluations = self._program(self.state, draws, steps)
-            work = int(evaluations)
+            work = int(evaluations) + self._tuning_cost(done, done + draws * steps)
             if hasattr(self._kernel, "step"):  # ours, whose flag stays; for NUTS it concerns one trajectory
                 check_finite(self._kernel, self.state)
             # A copy: what the compiled call returned is as large as its capacity.

@@ -10,6 +10,7 @@ from numpyro.infer import NUTS
 from numpyro.infer.mcmc import MCMCKernel
 
 from inference.kernels.langevin import LangevinKernel
+from inference.kernels.step_size import AUTO
 from inference.runs.binding import bind_kernel, check_init_params, stats_fields
 from inference.runs.datatree import build_tree
 from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_arrays
@@ -132,13 +133,16 @@ class SamplingPlan:
         sample_stats = {name: fields[field] for name, field in self._stats.items()}
         if "potential_energy" in sample_stats:
             sample_stats["lp"] = -sample_stats.pop("potential_energy")
+        settings = self.settings
+        if settings.get("step_size") == AUTO:
+            settings["step_size_found"] = np.asarray(sample_stats["step_size"])[:, -1].tolist()
         batches = 1.0 if self.subsample_size is None else self.subsample_size / self.data.num_data
         return build_tree(
             self.network,
             self.data,
             sites,
             scheme=self.scheme,
-            settings=self.settings,
+            settings=settings,
             seed=self.key,
             wall_time_s=seconds,
             gradient_evaluations=round(work * batches),

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jax import random
-from jax.flatten_util import ravel_pytree
 from numpyro.infer.util import potential_energy
 
+from inference.kernels.step_size import power_iteration, standard_normal
 from inference.runs.chains import run_chains
 from inference.runs.observables import complete_readouts, observe
 from inference.starts import check_problem, start_params
@@ -139,7 +140,9 @@ def check_step_size(
         raise ValueError(f"kernel must be one with a step-size bias, such as SGLD; {name} has none to check.")
     step_size = kernel.settings()["step_size"]
     if not isinstance(step_size, float):
-        raise ValueError(f"step_size must be a number to be checked, got the schedule {step_size}.")
+        raise ValueError(
+            f"step_size must be a number to be checked, got {step_size!r}; of 'auto', a run's sample_stats hold it."
+        )
     order = kernel.bias_order if subsample_size is None else 1
     key_start, key_curvature, *keys = random.split(key, 4)
     if init_params is None:
@@ -177,27 +180,17 @@ def check_step_size(
 def top_curvature(kernel, data: Dataset, state, key: jax.Array) -> float:
     """Largest |λ| of M^½ ∇²U M^½ over a batch of states of a bound `kernel`."""
     kernel, args = copy.copy(kernel), (jnp.asarray(data.x), jnp.asarray(data.y))
+    gradient = jax.grad(partial(potential_energy, kernel.model, args, {}))
 
-    def one(z, metric, key):
-        flat, unravel = ravel_pytree(z)
-        root = jnp.sqrt(ravel_pytree(metric)[0])
-        gradient = jax.grad(lambda flat: potential_energy(kernel.model, args, {}, unravel(flat)))
-
-        def iterate(_, carry):
-            product = root * jax.jvp(gradient, (flat,), (root * carry[0],))[1]
-            norm = jnp.linalg.norm(product)
-            return product / norm, norm
-
-        first = random.normal(key, flat.shape, flat.dtype)
-        return jax.lax.fori_loop(0, _POWER_STEPS, iterate, (first, jnp.zeros((), flat.dtype)))[1]
+    def one(state, key):
+        metric, first = kernel.preconditioner_of(state), standard_normal(key, state.z)
+        return power_iteration(gradient, state.z, metric, first, _POWER_STEPS)[1]
 
     with TRACE_LOCK:
         # The kernel that ran holds its preconditioner in a copy of its own.
         kernel.init(random.split(key, len(state.i)), 0, state.z, args)
-        metric = kernel.preconditioner_of(state)
-        metric = jax.tree.map(lambda m, z: jnp.broadcast_to(m, z.shape), metric, state.z)
-        norms = jax.jit(jax.vmap(one))(state.z, metric, random.split(key, len(state.i)))
-    return float(jnp.max(norms))
+        curvatures = jax.jit(jax.vmap(one))(state, random.split(key, len(state.i)))
+    return float(jnp.max(curvatures))
 
 
 def _means(network, data, run, key) -> pd.DataFrame:
