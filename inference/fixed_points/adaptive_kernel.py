@@ -22,6 +22,7 @@ import numpy as np
 from inference.fixed_points.branches.equations import PrecisionUnknowns
 from inference.fixed_points.branches.noise_curve import NoiseCurve
 from inference.fixed_points.branches.solve import population_point
+from inference.fixed_points.neuron.self_terms import FirstOrderReadoutCost, NoReadoutCost
 from inference.fixed_points.particles.solve import solve_on_dataset
 from inference.fixed_points.point import FixedPoint
 from inference.fixed_points.populations.problem import population_problem
@@ -61,13 +62,17 @@ class AdaptiveKernelEquations(PrecisionUnknowns):
         eye = np.eye(len(self.lattice.kernel.modes))
         return np.linalg.inv(self.learned_kernel(theta) + np.exp(log_ridge)[..., None, None] * eye)
 
+    def _cost(self, resolvent: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
+        """The matrix in G = aᵀ(·)a + (Σ - |a|²)/κ̃."""
+        return resolvent
+
     def naturals(self, theta: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
         """See :class:`Equations`."""
         kernel, problem = self.lattice.kernel, self.lattice.problem
         gamma = self._resolvent(theta, log_ridge)
         drive = problem.amplitude * gamma @ kernel.target_vector
         out = np.zeros((*theta.shape[:-1], 3, kernel.num_features), theta.dtype)
-        out[..., 0, :-3] = kernel.occurrence * kernel.entries(gamma)
+        out[..., 0, :-3] = kernel.occurrence * kernel.entries(self._cost(gamma, log_ridge))
         out[..., 0, -3] = np.exp(-log_ridge)
         first, second = kernel.pairs
         out[..., 1, :-3] = kernel.occurrence * drive[..., first] * drive[..., second]
@@ -120,6 +125,29 @@ class AdaptiveKernelEquations(PrecisionUnknowns):
         }
 
 
+class _MeanFieldCost(AdaptiveKernelEquations):
+    """G = Σ/κ̃."""
+
+    def _cost(self, resolvent, log_ridge):
+        return np.exp(-log_ridge)[..., None, None] * np.eye(resolvent.shape[-1])
+
+
+class _NoCost(AdaptiveKernelEquations):
+    density = NoReadoutCost
+
+
+class _FirstOrderCost(AdaptiveKernelEquations):
+    density = FirstOrderReadoutCost
+
+
+SELF_TERMS = {
+    "exact": AdaptiveKernelEquations,
+    "mean-field": _MeanFieldCost,
+    "first-order": _FirstOrderCost,
+    "none": _NoCost,
+}
+
+
 @dataclass(frozen=True)
 class AdaptiveKernel:
     """AK, the theory of neurons that adapt to the kernel they form together.
@@ -136,8 +164,15 @@ class AdaptiveKernel:
     training points themselves and Ā = κ²P I + N c E_p[φφᵀ]; there it covers every prior with a
     :func:`precision_rule`.
 
-    Beyond the paper (arXiv:2510.15174). Related: Seroussi, Naveh and Ringel, *Separation of scales
-    and a thermodynamic description of feature learning in some CNNs* (2023).
+    Beyond the paper (arXiv:2510.15174). Related theories have the same drive B and another cost of
+    the neuron's own readout; `self_term` makes this theory one of them, on populations.
+
+    Parameters
+    ----------
+    self_term
+        ``"exact"``; ``"mean-field"``, the same with G = Σ/κ̃, which forgets the kernel of the other
+        neurons; ``"first-order"``, exp(½ c (B² - G)); ``"none"``, exp(½ c B²). The last two are
+        no densities where the drive is strong, and end there; sources in neuron/self_terms.py.
 
     Examples
     --------
@@ -147,6 +182,11 @@ class AdaptiveKernel:
     >>> point.converged, point.error < 1e-3, 0.5 < point.order_parameter < 0.6
     (True, True, True)
     """
+
+    self_term: str = "exact"
+
+    def __post_init__(self):
+        checks.one_of("self_term", self.self_term, SELF_TERMS)
 
     def solve(
         self,
@@ -178,6 +218,10 @@ class AdaptiveKernel:
             For a combination that the theory does not cover.
         """
         if isinstance(teacher_or_data, Dataset):
+            if self.self_term != "exact":
+                raise ValueError(
+                    f"self_term={self.self_term!r} is for populations; give a teacher, or take 'exact'."
+                )
             return solve_on_dataset(
                 "adaptive-kernel", network, teacher_or_data, name="AdaptiveKernel", num_data=num_data,
                 start=start, key=key, progress=progress,
@@ -185,7 +229,7 @@ class AdaptiveKernel:
         problem = _problem(network, teacher_or_data)
         if num_data is not None:
             checks.whole("num_data", num_data, 1)
-        return population_point(AdaptiveKernelEquations, network, problem, num_data, start)
+        return population_point(SELF_TERMS[self.self_term], network, problem, num_data, start)
 
     def noise_curve(
         self,
@@ -196,7 +240,7 @@ class AdaptiveKernel:
         num_data: int | None = None,
     ) -> NoiseCurve:
         """As :meth:`MeanField.noise_curve`, at P = `num_data`; all P share one curve."""
-        return NoiseCurve.of(AdaptiveKernelEquations, _problem(network, teacher), kappa, num_data)
+        return NoiseCurve.of(SELF_TERMS[self.self_term], _problem(network, teacher), kappa, num_data)
 
 
 def _problem(network, teacher):

@@ -10,6 +10,7 @@ True
 from models.priors.ard import ARD, GroupedARD, NeuronARD, expected_log_precision_gap
 from models.priors.base import ScaleMixture, WeightPrior, has_weights_of, input_plate, neuron_plate
 from models.priors.dirichlet import DirichletScaleMixture
+from models.priors.homogeneous import Homogeneous
 from models.priors.horseshoe import RegularisedHorseshoe
 from models.priors.isotropic import Isotropic
 from models.priors.learned_scale import LearnedScale
@@ -22,6 +23,7 @@ __all__ = [
     "PRIORS",
     "DirichletScaleMixture",
     "GroupedARD",
+    "Homogeneous",
     "Isotropic",
     "LearnedScale",
     "NeuronARD",

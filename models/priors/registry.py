@@ -8,6 +8,7 @@ from models.own_files import import_file
 from models.priors.ard import ARD, GroupedARD, NeuronARD
 from models.priors.base import WeightPrior
 from models.priors.dirichlet import DirichletScaleMixture
+from models.priors.homogeneous import Homogeneous
 from models.priors.horseshoe import RegularisedHorseshoe
 from models.priors.isotropic import Isotropic
 from models.priors.learned_scale import LearnedScale
@@ -24,6 +25,7 @@ PRIORS: dict[str, type[WeightPrior]] = {
     "spike-and-slab": SpikeAndSlab,
     "dirichlet-scale-mixture": DirichletScaleMixture,
     "learned-scale": LearnedScale,
+    "homogeneous": Homogeneous,
 }
 
 

@@ -24,6 +24,7 @@ from models import (
     ARD,
     DirichletScaleMixture,
     GroupedARD,
+    Homogeneous,
     Isotropic,
     LearnedScale,
     NeuronARD,
@@ -35,6 +36,7 @@ from models import (
     make_prior,
 )
 from models.priors import PRIORS, ScaleMixture
+from models.priors.homogeneous import HomogeneousNormal
 
 N, D = 3, 4
 GROUPS = ((0, 2), (1,))
@@ -49,6 +51,7 @@ SAMPLES = {
     "spike-and-slab": SpikeAndSlab(0.3, 0.2, shape=3.0, scale=1.3),
     "dirichlet-scale-mixture": DirichletScaleMixture(0.7, scale=1.3),
     "learned-scale": LearnedScale(1.3),
+    "homogeneous": Homogeneous(60.0, scale=1.3),
 }
 FORMS = [(name, False) for name in SAMPLES] + [
     (name, True) for name, prior in SAMPLES.items() if "centered" in {f.name for f in fields(prior)}
@@ -56,7 +59,7 @@ FORMS = [(name, False) for name in SAMPLES] + [
 forms = pytest.mark.parametrize(("name", "centered"), FORMS)
 names = pytest.mark.parametrize("name", SAMPLES)
 # Draws take seconds to compile: by default those of the priors with a density of their own.
-QUICK = ("regularised-horseshoe", "spike-and-slab", "dirichlet-scale-mixture", "learned-scale")
+QUICK = ("homogeneous", "regularised-horseshoe", "spike-and-slab", "dirichlet-scale-mixture", "learned-scale")
 drawn_names = pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLES]
 )
@@ -115,7 +118,20 @@ SCALES = {
     "spike-and-slab": lambda s: s["rho"] ** -0.5,
     "dirichlet-scale-mixture": lambda s: 1.3 * np.sqrt(s["share_base"] / s["share_base"].sum()),
     "learned-scale": lambda s: s["weight_scale"] / math.sqrt(D),
+    "homogeneous": lambda s: 1.3 / math.sqrt(D),
 }
+
+
+def homogeneity_penalty(sites):
+    """-½ s Σ_i Var_j |w_ij|, less N log E[exp(-½ s Var_j |w_j|)], by Gauss-Legendre, d = 4."""
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    nodes, weights = 4 * (1 + nodes), 4 * weights * 2 * stats.norm.pdf(4 * (1 + nodes))
+    grid = np.stack(np.meshgrid(*[nodes] * D, indexing="ij")) * 1.3 / math.sqrt(D)
+    mass = np.multiply.reduce(np.meshgrid(*[weights] * D, indexing="ij"))
+    normaliser = (mass * np.exp(-30.0 * grid.var(axis=0))).sum()
+    return -30.0 * np.abs(sites["w"]).var(axis=1).sum() - N * math.log(normaliser)
+
+
 HYPER_LOGPDF = {
     "isotropic": lambda s: 0.0,
     "ard": lambda s: GAMMA.logpdf(s["rho"]).sum(),
@@ -130,6 +146,7 @@ HYPER_LOGPDF = {
     "spike-and-slab": lambda s: mixture_logpdf(s["rho"]).sum(),
     "dirichlet-scale-mixture": lambda s: stats.gamma.logpdf(s["share_base"], 0.7).sum(),
     "learned-scale": lambda s: stats.halfnorm.logpdf(s["weight_scale"], scale=1.3),
+    "homogeneous": homogeneity_penalty,
 }
 
 
@@ -207,6 +224,10 @@ def numpy_weights(name, rng, count, width):
         return z / np.sqrt(rng.gamma(3.0, 1 / (3.0 * variance)))
     if name == "dirichlet-scale-mixture":
         return 1.3 * z * np.sqrt(rng.dirichlet([0.7] * D, size=count))[:, None]
+    if name == "homogeneous":  # by rejection
+        proposals = rng.normal(size=(40 * count * width, D)) * 1.3 / math.sqrt(D)
+        kept = rng.random(len(proposals)) < np.exp(-30.0 * np.abs(proposals).var(axis=1))
+        return proposals[kept][: count * width].reshape(count, width, D)
     return z * np.abs(rng.normal(size=(count, 1, 1))) * 1.3 / math.sqrt(D)
 
 
@@ -251,9 +272,8 @@ def test_prior_predictive_against_numpy(name, drawn):
 
 
 # E[w²] over σ_w²/d: α/(α - 1) where a precision is Gamma(α, ·), ν/(ν - 2) for Student-t. The
-# horseshoe's has no simple form.
+# horseshoe's and the homogeneity prior's have no simple form.
 FACTORS = {name: 3 / 2 for name in SAMPLES} | {
-    "regularised-horseshoe": None,
     "isotropic": 1.0,
     "student-t": 5 / 3,
     "dirichlet-scale-mixture": 1.0,
@@ -270,10 +290,17 @@ def horseshoe_variance():
     return np.mean(1 / (1 / (tau * local) ** 2 + 1 / c2))
 
 
+def homogeneous_variance():
+    """E[w²] by importance sampling from the isotropic prior."""
+    w = np.random.default_rng(3).normal(size=(10**6, D)) * 1.3 / math.sqrt(D)
+    return np.average((w**2).mean(axis=1), weights=np.exp(-30.0 * np.abs(w).var(axis=1)))
+
+
 @drawn_names
 def test_weights_have_the_isotropic_variance_times_a_known_factor(name, drawn):
     mean = (drawn(name)[1]["w"].astype(float) ** 2).mean(axis=(1, 2))
-    expected = horseshoe_variance() if FACTORS[name] is None else FACTORS[name] * 1.3**2 / D
+    known = {"regularised-horseshoe": horseshoe_variance, "homogeneous": homogeneous_variance}
+    expected = known[name]() if name in known else FACTORS[name] * 1.3**2 / D
     z = (mean.mean() - expected) / (mean.std(ddof=1) / math.sqrt(DRAWS))
     assert abs(z) < 4
 
@@ -499,3 +526,42 @@ def test_an_unfinished_scale_mixture_says_what_is_missing():
         ScaleMixture().weights(2, 2)
     with pytest.raises(TypeError, match=r"must define scale_sites\(self, w\)"):
         ScaleMixture().sites_from_weights(np.ones((2, 2)))
+
+
+# --- the homogeneity prior ---
+
+
+@pytest.mark.parametrize(
+    ("precision", "strength", "dim"), [(2.0, 30.0, 2), (16.0, 400.0, 16), (784.0, 1e5, 784)]
+)
+def test_homogeneous_draws_have_the_moments_of_their_density(precision, strength, dim):
+    law = HomogeneousNormal(precision, strength, dim)
+    draws = np.asarray(law.sample(jax.random.key(3), (20_000 if dim < 100 else 2_000,)), float)
+    # ∂ log Z/∂p = -½ E|v|² and ∂ log Z/∂s = -½ E[Var_j |v_j|], by differences of log Z.
+    log_z = {
+        step: -float(HomogeneousNormal(precision + step[0], strength + step[1], dim).log_prob(jnp.zeros(dim)))
+        for step in [(h * precision * 1e-2, 0.0) for h in (1, -1)]
+        + [(0.0, h * strength * 1e-2) for h in (1, -1)]
+    }
+    by_precision, by_strength = ([log_z[k] for k in log_z if k[i]] for i in (0, 1))
+    expected = {
+        "length": -(by_precision[0] - by_precision[1]) / (precision * 1e-2),
+        "spread": -(by_strength[0] - by_strength[1]) / (strength * 1e-2),
+    }
+    values = {"length": (draws**2).sum(axis=1), "spread": np.abs(draws).var(axis=1)}
+    for name, drawn in values.items():
+        error = drawn.std() / math.sqrt(len(drawn))
+        assert abs(drawn.mean() - expected[name]) < 4 * error + 1e-3 * expected[name], name
+    assert abs((draws > 0).mean() - 0.5) < 0.01
+
+
+def test_homogeneous_limits():
+    sites = prior_sites(Isotropic(1.3))
+    free = prior_log_density(Homogeneous(0.0, scale=1.3), sites)
+    assert free == pytest.approx(prior_log_density(Isotropic(1.3), sites), rel=1e-5)
+    # At s → ∞ only a length along a vector of signs is left: |w| is half-normal, of variance σ_w²/d.
+    draws = np.asarray(HomogeneousNormal(16.0, 1e7, 16).sample(jax.random.key(0), (20_000,)), float)
+    assert (draws**2).sum(axis=1).mean() == pytest.approx(1 / 16, rel=0.06)
+    assert np.abs(draws).var(axis=1).max() < 1e-4
+    with pytest.raises(ValueError, match="strength must not be negative"):
+        Homogeneous(-1.0)

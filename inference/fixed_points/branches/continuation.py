@@ -56,6 +56,8 @@ def newton(function: Callable, start: np.ndarray, tolerance: float) -> Root:
             step = -np.linalg.solve(jacobian, value)
         except np.linalg.LinAlgError:
             step = value  # the plain damped iteration, where Newton has no direction
+        if not np.isfinite(step).all():
+            break
         step *= min(1.0, 1.0 / np.abs(step).max())
         for _ in range(6):
             new, new_jacobian = function(x + step)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -38,11 +38,14 @@ class Equations(Protocol):
         Problem, modes and nodes.
     screened
         Whether E[v h s] does not enter `update`.
+    density
+        Of one neuron.
     """
 
     name: str
     lattice: Lattice
     screened: bool
+    density: type[NeuronDensity]
 
     def start(self, prior_means: np.ndarray) -> np.ndarray:
         """θ (n,) of neurons that follow the prior, given E_prior[v s], … (3, K)."""
@@ -77,6 +80,7 @@ class PrecisionUnknowns:
     """
 
     lattice: Lattice
+    density: ClassVar[type[NeuronDensity]] = NeuronDensity
 
     def prior_precisions(self) -> np.ndarray:
         """The last of θ under the prior, shape (2,) or (0,)."""
@@ -141,7 +145,8 @@ class System:
     def density(self, naturals: np.ndarray) -> NeuronDensity:
         """The density at these natural parameters."""
         problem, chart = self.equations.lattice.problem, self.equations.lattice.chart
-        return NeuronDensity(problem.coupling, naturals, chart.dimension if problem.homogeneous else None)
+        dimension = chart.dimension if problem.homogeneous else None
+        return self.equations.density(problem.coupling, naturals, dimension)
 
     def averages(self, theta: np.ndarray, log_ridge: float) -> Averages:
         """Averages at (θ, log κ̃), over all nodes from time to time and over those not idle in

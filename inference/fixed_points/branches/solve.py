@@ -122,6 +122,8 @@ def solve(
     evaluations, found = curve.evaluations, []
     for guess in curve.guesses(kappa, num_data):
         cells = _active_cells(curve, guess)
+        if not len(cells):
+            continue  # the neuron has no density there
         root, system, count = _polished(curve.equations, cells, guess, kappa, num_data, refinement)
         if not np.isin(_active_cells(curve, root.x, _NEEDED), cells).all():
             # The cells that were active at the guess need not be those of where it led.
@@ -131,6 +133,12 @@ def solve(
         evaluations += count
         if all(np.abs(other.x - root.x).max() > _SAME for other, _ in found):
             found.append((root, system))
+    found = [(root, system) for root, system in found if _is_density(system, root.x)]
+    if not found:
+        raise ValueError(
+            f"{curve.equations.name} ends above kappa={kappa:g}, where the drive reaches the strength of the prior "
+            "and nothing bounds a neuron's length; take a larger kappa, or AdaptiveKernel's self_term='exact'."
+        )
     found = [pair for pair in found if pair[0].residual <= TOLERANCE] or found
     solutions = [describe(system, root.x, kappa, num_data) for root, system in found]
     solutions.sort(key=lambda s: s.figures["order_parameter"])
@@ -156,6 +164,11 @@ def _active_cells(curve: SolutionCurve, z: np.ndarray, cutoff: float = _IDLE) ->
     system = System(curve.equations, curve.sets)
     system.averages(z[:-1], z[-1])
     return system.active_cells(cutoff)
+
+
+def _is_density(system: System, z: np.ndarray) -> bool:
+    """Whether the neuron has a density at z: every average is finite."""
+    return bool(np.isfinite(system.averages(z[:-1], z[-1]).pooled).all())
 
 
 def _polished(equations, cells, guess, kappa, num_data, refinement):

@@ -91,12 +91,15 @@ class NeuronDensity:
         out = np.empty((9, len(nodes)))
         for start in range(0, len(nodes), _CHUNK):
             part = slice(start, start + _CHUNK)
-            if self.dimension is None:
-                out[:, part] = fixed_moments(*self.law(nodes, part))
-            else:
-                out[:, part] = radial_moments(self.radial_law(nodes, part))
+            out[:, part] = self.at(nodes, part)
         out[0] += nodes.log_measure
         return out
+
+    def at(self, nodes: NodeSet, part: slice) -> np.ndarray:
+        """The same without the nodes' measure, at some of them."""
+        if self.dimension is None:
+            return fixed_moments(*self.law(nodes, part))
+        return radial_moments(self.radial_law(nodes, part))
 
 
 def radial_offsets(dimension: int) -> np.ndarray:
