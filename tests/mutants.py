@@ -1,6 +1,6 @@
 """Mutants: single wrong lines of the package, each of which the default tests must notice.
 
-Run from the repository, all of them or those of some files::
+Run from the repository, all of them or those of some files or tests::
 
     python tests/mutants.py [PART OF A PATH ...]
 
@@ -15,7 +15,9 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import pytest
@@ -25,15 +27,14 @@ COPIED = ("models", "inference", "analysis", "tests", "benchmarks", "docs", "pyp
 # What all tests import; a fork of a process that has done so starts in no time.
 PRELOADED = (
     "arviz",
-    "hypothesis",
     "matplotlib.pyplot",
     "numpyro",
     "optax",
     "pandas",
-    "pytest",
     "scipy.stats",
 )
 TIMEOUT = 900  # seconds; a mutant that runs into it is killed
+SHIFT = 100  # of the exit statuses
 
 KERNELS = "inference/kernels"
 POINTS = "inference/fixed_points"
@@ -58,16 +59,18 @@ MUTANTS = {
         (f"{KERNELS}/potential.py", "(sub,), replace=False)", "(sub,), replace=True)"),
         (f"{KERNELS}/preconditioning.py", "jnp.var(value, axis=0).mean()", "jnp.std(value, axis=0).mean()"),
     ],
-    "tests/inference/kernels/test_kernels.py -k averaged_noise": [
+    "tests/inference/kernels/test_kernels.py -k averaged_noise_shares": [
         (f"{KERNELS}/sgld.py", "(last + fresh) / 2", "fresh"),
         (f"{KERNELS}/sgld.py", '{"noise": fresh} if', '{"noise": noise} if'),
     ],
-    "tests/inference/kernels/test_kernels.py -k 'moving_average or frozen'": [
+    "tests/inference/kernels/test_kernels.py -k moving_average": [
         (f"{KERNELS}/psgld.py", "1 / (self._floor + jnp.sqrt(v))", "1 / jnp.sqrt(self._floor + v)"),
         (f"{KERNELS}/psgld.py", "(1 - self._decay) * grad**2", "(1 - self._decay) * jnp.abs(grad)"),
+    ],
+    "tests/inference/kernels/test_kernels.py -k frozen": [
         (f"{KERNELS}/psgld.py", "adapting = state.i < self._num_warmup", "adapting = state.i >= 0"),
     ],
-    "tests/inference/kernels/test_kernels.py -k stationary_law": [
+    "tests/inference/kernels/test_kernels.py -k 'stationary_law and Underdamped'": [
         (f"{KERNELS}/underdamped.py", "v - step / 2 * jnp.sqrt(scale) * grad", "v - step / 2 * scale * grad"),
         (f"{KERNELS}/underdamped.py", "z + step / 2 * jnp.sqrt(scale) * v", "z + step / 2 * v"),
         (f"{KERNELS}/underdamped.py", "-jnp.expm1(-2 * self._friction", "-jnp.expm1(-self._friction"),
@@ -76,15 +79,21 @@ MUTANTS = {
             "(kick, velocity, grad, self._scale)",
             "(kick, velocity, state.z_grad, self._scale)",
         ),
+    ],
+    "tests/inference/kernels/test_kernels.py -k 'stationary_law and SGHMC'": [
         (f"{KERNELS}/underdamped.py", "jnp.sqrt(2 * friction) * noise", "jnp.sqrt(friction) * noise"),
     ],
-    "tests/inference/kernels/test_kernels.py -k 'acceptance_is or mala_adapts or mala_rejects'": [
+    "tests/inference/kernels/test_kernels.py -k acceptance_is": [
         (f"{KERNELS}/mala.py", "* (old_grad + grad)", "* (old_grad - grad)"),
         (f"{KERNELS}/mala.py", "(2 * noise - delta)", "(noise - delta)"),
+    ],
+    "tests/inference/kernels/test_kernels.py -k mala_adapts": [
         (f"{KERNELS}/mala.py", "self._target - accept_prob", "accept_prob - self._target"),
+    ],
+    "tests/inference/kernels/test_kernels.py -k mala_rejects": [
         (f"{KERNELS}/mala.py", "jnp.isnan(log_accept), 0.0", "jnp.isnan(log_accept), 1.0"),
     ],
-    "tests/inference/kernels/test_kernels.py -k a_diverging_chain": [
+    "tests/inference/kernels/test_kernels.py -k 'a_diverging_chain and PSGLD'": [
         (f"{KERNELS}/langevin.py", '["z_grad"]) & ~state.diverging', '["z_grad"])'),
         (f"{KERNELS}/langevin.py", "i=state.i + keep", "i=state.i + 1"),
     ],
@@ -92,11 +101,15 @@ MUTANTS = {
         (f"{KERNELS}/potential.py", "v * (block / size)", "v"),
         (f"{KERNELS}/potential.py", "begin + jnp.arange(block)", "jnp.arange(block)"),
     ],
-    "tests/inference/kernels/test_tempering.py -k 'power_of or book_keeping or every_replica'": [
+    "tests/inference/kernels/test_tempering.py -k power_of": [
         (f"{KERNELS}/tempered.py", "self.power * msg", "msg"),
-        (f"{KERNELS}/tempering.py", "ratios**-2.0", "ratios**-1.0"),
+    ],
+    "tests/inference/kernels/test_tempering.py -k book_keeping": [
         (f"{KERNELS}/tempering.py", "heading = state.heading[source]", "heading = state.heading"),
         (f"{KERNELS}/tempering.py", "moved[1:] - moved[:-1]", "moved[:-1] - moved[1:]"),
+    ],
+    "tests/inference/kernels/test_tempering.py -k every_replica": [
+        (f"{KERNELS}/tempering.py", "ratios**-2.0", "ratios**-1.0"),
     ],
     # --- guides and their bound ---
     "tests/inference/variational/test_guides.py -k 'conjugate or local_latent'": [
@@ -213,15 +226,29 @@ MUTANTS = {
         (f"{POINTS}/regression/evidence.py", "vectors @ (u / total)", "vectors @ u"),
     ],
     # --- runs, starts, files ---
-    "tests/analysis/test_files.py tests/inference/runs/test_checkpoint.py": [
+    "tests/analysis/test_files.py -k 'failed_write or interrupted_write'": [
         (f"{RUNS}/atomic.py", "        write(temporary)", "        write(path)"),
         (f"{RUNS}/atomic.py", "temporary.unlink(missing_ok=True)", "pass"),
-        (f"{RUNS}/fingerprint.py", 'f"{array.dtype.str}{array.shape}"', 'f"{array.shape}"'),
+    ],
+    "tests/inference/runs/test_checkpoint.py -k 'told_apart or values_are_described or edited'": [
         (f"{RUNS}/fingerprint.py", "**names.nonlocals, **defaults", "**defaults"),
+        (f"{RUNS}/fingerprint.py", "np.ascontiguousarray(array).tobytes()", "b''"),
+        (f"{RUNS}/fingerprint.py", "return source + (str", "return '' + (str"),
+    ],
+    "inference/runs/fingerprint.py": [
         (f"{RUNS}/fingerprint.py", "elif one != other:", "elif one is None:"),
+    ],
+    "tests/inference/runs/test_checkpoint.py -k 'comes_back or pieces_are or damaged_or_foreign'": [
         (f"{RUNS}/checkpoint.py", ".view(dtype) for", ".astype(dtype) for"),
+        (f"{RUNS}/checkpoint.py", 'if plain.pop("format") != _FORMAT:', 'if plain.pop("format") is None:'),
         (f"{RUNS}/draw_files.py", "slice(begin, begin + count)", "slice(0, count)"),
-        (f"{RUNS}/run_folder.py", "self._require(fingerprint, self.checkpoint.fingerprint)", "pass"),
+    ],
+    "tests/inference/runs/test_checkpoint.py -k 'another_run_is_not_resumed and seed'": [
+        (
+            f"{RUNS}/run_folder.py",
+            "            self._require(fingerprint, json",
+            "            (fingerprint, json",
+        ),
     ],
     "tests/inference/runs/test_sampling.py -k 'start or aligned or contents or observables or readouts'": [
         ("inference/starts.py", "norm = 1.5 *", "norm = 1.0 *"),
@@ -325,85 +352,93 @@ MUTANTS = {
 
 
 def copy_tree(folder: Path) -> None:
-    """The parts of the repository that tests read, in `folder`."""
+    """The parts of the repository that tests read, in `folder`, with what Python has compiled."""
     for name in COPIED:
         source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a source file, and forget what Python compiled of the last one, which may look as old."""
+    """Write a source file, and forget what was compiled of the last one, which may look as old."""
     path.write_text(text, encoding="utf-8")
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
         compiled.unlink()
 
 
-def in_child(folder: Path, tests: list[str], log: Path) -> None:
+def in_child(folder: Path, tests: list[str]) -> None:
     os.chdir(folder)
-    with log.open("w") as file:
+    with (folder / "log").open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    # Of what is preloaded, pytest would have rewritten its own plugins.
-    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
-    sys.exit(pytest.main([*tests, "-q", "-x", "-n0", *quiet]))
+    # Told apart from 1, with which Python ends where the child itself fails.
+    sys.exit(SHIFT + pytest.main([*tests, "-q", "-x", "-n0", "-p", "no:cacheprovider"]))
 
 
-def run(context, folder: Path, tests: list[str]) -> tuple[int, float]:
-    """pytest's exit status (1: a test failed) in a process of its own, and the seconds it took."""
-    process = context.Process(target=in_child, args=(folder, tests, folder / "log"))
-    began = time.perf_counter()
+def run(context, folder: Path, tests: list[str]) -> int:
+    """pytest's exit status, in a process of its own; 1 where a test failed, or did not end."""
+    process = context.Process(target=in_child, args=(folder, tests))
     process.start()
-    process.join(TIMEOUT)
-    if process.is_alive():
+    try:
+        process.join(TIMEOUT)
+        return 1 if process.is_alive() else process.exitcode - SHIFT
+    finally:  # after Ctrl-C, too
         process.kill()
         process.join()
-        return 1, TIMEOUT
-    return process.exitcode, time.perf_counter() - began
 
 
-def main(wanted: list[str]) -> int:
-    """Print a line for every mutant; 1 where one is not killed."""
-    chosen = {
-        tests: [m for m in mutants if not wanted or any(part in m[0] for part in wanted)]
-        for tests, mutants in MUTANTS.items()
-    }
-    faults, total, began = 0, 0, time.perf_counter()
+def try_group(context, stopped, tests: str, mutants: list[tuple[str, str, str]]) -> tuple[str, int]:
+    """What became of the mutants of one group of tests, and how many were not killed."""
+    command, lines, faults, began = shlex.split(tests), [], 0, time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="mfzoo-mutants-") as temporary:
         folder = Path(temporary)
         copy_tree(folder)
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "jax"))
+        if run(context, folder, command) != 0:
+            return f"{tests}\n  FAILS without a mutant\n" + (folder / "log").read_text()[-1500:], 1
+        for file, old, new in mutants:
+            if stopped.is_set():
+                break
+            path = folder / file
+            source = path.read_text(encoding="utf-8")
+            if source.count(old) != 1:
+                outcome = f"STALE, its text is there {source.count(old)} times:"
+            else:
+                mutated = source.replace(old, new)
+                compile(mutated, file, "exec")
+                write(path, mutated)
+                status = run(context, folder, command)
+                write(path, source)
+                outcome = {0: "SURVIVED", 1: "killed"}.get(status, f"BROKEN, pytest ended with {status}:")
+            faults += outcome != "killed"
+            lines.append(f"  {outcome} {file}: {old!r} -> {new!r}")
+    return "\n".join([f"{tests} ({time.perf_counter() - began:.0f} s)", *lines]), faults
+
+
+def main(wanted: list[str]) -> int:
+    """Print what became of every mutant; 1 where one was not killed."""
+    chosen = {
+        tests: [m for m in mutants if not wanted or any(part in m[0] or part in tests for part in wanted)]
+        for tests, mutants in MUTANTS.items()
+    }
+    chosen = {tests: mutants for tests, mutants in chosen.items() if mutants}
+    faults, began = 0, time.perf_counter()
+    # One cache of compiled programs for all of them.
+    with tempfile.TemporaryDirectory(prefix="mfzoo-mutants-jax-") as cache:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
-        for tests, mutants in chosen.items():
-            if not mutants:
-                continue
-            command = shlex.split(tests)
-            status, seconds = run(context, folder, command)
-            print(f"\n{tests}\n  {'passes' if status == 0 else 'FAILS'} without a mutant ({seconds:.0f} s)")
-            if status != 0:
-                print((folder / "log").read_text()[-1500:])
-                faults += 1
-                continue
-            for file, old, new in mutants:
-                total += 1
-                path = folder / file
-                source = path.read_text(encoding="utf-8")
-                if source.count(old) != 1:
-                    outcome, seconds = f"STALE: its text is there {source.count(old)} times", 0.0
-                else:
-                    mutated = source.replace(old, new)
-                    compile(mutated, file, "exec")
-                    write(path, mutated)
-                    status, seconds = run(context, folder, command)
-                    write(path, source)
-                    outcome = {0: "SURVIVED", 1: "killed"}.get(status, f"BROKEN: pytest ended with {status}")
-                faults += outcome != "killed"
-                print(f"  {outcome} ({seconds:.0f} s) {file}: {old!r} -> {new!r}", flush=True)
-    print(f"\n{total} mutants, {faults} faults, {time.perf_counter() - began:.0f} s")
+        pool, stopped = ThreadPoolExecutor(os.cpu_count()), threading.Event()
+        try:
+            running = [pool.submit(try_group, context, stopped, *group) for group in chosen.items()]
+            for group in as_completed(running):
+                text, missed = group.result()
+                faults += missed
+                print(text, flush=True)
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+    count = sum(map(len, chosen.values()))
+    print(f"{count} mutants, {faults} faults, {time.perf_counter() - began:.0f} s")
     return int(faults > 0)
 
 
