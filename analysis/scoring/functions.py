@@ -42,6 +42,8 @@ def draws_of(result, problem: Problem) -> Draws:
     A dict holds arrays (chain, draw, ...). ``ValueError`` for other things, and for a tree of ours
     that is of another network or other data than the problem's.
     """
+    if isinstance(result, Draws):
+        return result
     if isinstance(result, str | Path):
         result = load_tree(result)
     if isinstance(result, MCMC):
