@@ -9,13 +9,15 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, Predictive
 
 from analysis import save_tree, score
 from analysis.cli import main
+from analysis.scoring.functions import draws_of, functions_of_draws
 from analysis.scoring.leaderboard import SHOWN, leaderboard, schemes_for, score_scheme
 from analysis.scoring.references import make_reference
 from inference import SGLD, sample
+from models import ARD, DeepNetwork, Isotropic, SparseParity
 from models.problems import Problem, problem
 from models.problems.reference import load_reference
 
@@ -138,6 +140,27 @@ def test_a_network_is_scored_by_functions_of_its_draws(small_tree):
     assert found.table["mean"]["log_density"] == pytest.approx(float(density.mean()), rel=1e-5)
     with pytest.raises(ValueError, match="is of a network with input_dim 5"):
         score(small_tree, of)
+
+
+def test_the_log_density_of_a_deep_network_is_of_its_weights_themselves():
+    # Drawn in the non-centred form of ARD in the first layer; log p(y, ρ, w, w2, a) by hand.
+    data = SparseParity(5, 2).sample(jax.random.key(3), 30, 20)
+    network = DeepNetwork(5, (4, 3), kappa=0.3, prior=(ARD(), Isotropic()))
+    drawn = Predictive(network, num_samples=6)(jax.random.key(0), data.x)
+    sites = {name: np.asarray(drawn[name])[None] for name in ("rho", "w", "w2", "a")}
+    of = Problem("deep", network, data, "")
+    found = functions_of_draws(draws_of(sites, of), of)
+    f = network.apply(drawn, data.x)
+    density = dist.Normal(f, 0.3 * 30**0.5).log_prob(data.y).sum(axis=1)
+    density += dist.Gamma(4.0, 4.0 / 5).log_prob(drawn["rho"]).sum(axis=1)
+    density += dist.Normal(0, drawn["rho"][:, None, :] ** -0.5).log_prob(drawn["w"]).sum(axis=(1, 2))
+    density += dist.Normal(0, 0.5).log_prob(drawn["w2"]).sum(axis=(1, 2))
+    density += dist.Normal().log_prob(drawn["a"]).sum(axis=1)
+    np.testing.assert_allclose(found.log_density[0], density, rtol=1e-5)
+    np.testing.assert_allclose(found["log_rho[2]"][0], np.log(drawn["rho"][:, 2]), rtol=1e-5)
+    assert "log_density" not in functions_of_draws(draws_of({n: sites[n] for n in ("w", "w2", "a")}, of), of)
+    with pytest.raises(ValueError, match=r"'w2' of shape \(chain, draw, 3, 4\)"):
+        functions_of_draws(draws_of(sites | {"w2": sites["w"]}, of), of)
 
 
 # --- references ---
