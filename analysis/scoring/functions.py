@@ -20,6 +20,8 @@ from analysis.results.files import load_tree
 from inference.runs.datatree import describe
 from inference.runs.observables import observe
 from inference.tracing import TRACE_LOCK
+from models import WeightPrior
+from models.deep_network import LayerPriors
 from models.problems import Problem
 
 _BATCH = 64
@@ -42,6 +44,8 @@ def draws_of(result, problem: Problem) -> Draws:
     A dict holds arrays (chain, draw, ...). ``ValueError`` for other things, and for a tree of ours
     that is of another network or other data than the problem's.
     """
+    if isinstance(result, Draws):
+        return result
     if isinstance(result, str | Path):
         result = load_tree(result)
     if isinstance(result, MCMC):
@@ -128,8 +132,8 @@ def _of_model(draws: Draws, problem: Problem) -> dict:
 
 def _log_density(draws: Draws, problem: Problem) -> np.ndarray | None:
     model = problem.network
-    if hasattr(getattr(model, "prior", None), "centered"):
-        model = replace(model, prior=replace(model.prior, centered=True))
+    if problem.of_network:
+        model = replace(model, prior=_centred(model.prior))
     kwargs = problem.model_kwargs
     latent = [name for name, site in _sites(model, kwargs).items() if site["type"] == "sample"]
     if not all(name in draws.sites for name in latent):
@@ -140,6 +144,13 @@ def _log_density(draws: Draws, problem: Problem) -> np.ndarray | None:
 
     with TRACE_LOCK:
         return np.asarray(_densities(problem, model, flat)).reshape(shape)
+
+
+def _centred(prior: WeightPrior) -> WeightPrior:
+    """The prior with its weights themselves as sites, in every layer."""
+    if isinstance(prior, LayerPriors):
+        return LayerPriors(tuple(map(_centred, prior.layers)))
+    return replace(prior, centered=True) if hasattr(prior, "centered") else prior
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -157,18 +168,13 @@ def _sites(model, kwargs: dict) -> dict:
 
 
 def _check_sites(draws: Draws, problem: Problem) -> None:
-    needed = {}
-    if problem.of_network:
-        network = problem.network
-        needed = {"w": (network.width, network.input_dim), "a": (network.width,)}
-        needed |= {"b": (network.width,)} if network.bias else {}
-    else:
-        sites = _sites(problem.network, problem.model_kwargs)
-        needed = {name: np.shape(site["value"]) for name, site in sites.items() if name in draws.sites}
-        if not needed:
-            raise ValueError(
-                f"result must hold sites of {problem.name}, {', '.join(sites)}; it holds {', '.join(draws.sites)}."
-            )
+    sites = _sites(problem.network, problem.model_kwargs)
+    names = problem.network.parameter_names if problem.of_network else draws.sites.keys() & sites
+    needed = {name: np.shape(sites[name]["value"]) for name in names}
+    if not needed:
+        raise ValueError(
+            f"result must hold sites of {problem.name}, {', '.join(sites)}; it holds {', '.join(draws.sites)}."
+        )
     lengths = {value.shape[:2] for name, value in draws.sites.items() if name in needed}
     for name, shape in needed.items():
         got = np.shape(draws.sites.get(name))
@@ -181,7 +187,8 @@ def _check_sites(draws: Draws, problem: Problem) -> None:
 
 def _check_same(tree: xr.DataTree, problem: Problem) -> None:
     """``ValueError`` unless a tree of ours is of the problem's network and data."""
-    declared, stored = describe(problem.network), json.loads(tree.attrs["network"])
+    declared = json.loads(json.dumps(describe(problem.network)))
+    stored = json.loads(tree.attrs["network"])
     # Whether a scheme integrates the readouts out, or in which form it samples a prior, does not
     # change the posterior.
     for each in (declared, stored):

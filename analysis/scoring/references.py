@@ -94,7 +94,7 @@ def _run_network(of: Problem, name: str, key, effort: float, progress) -> tuple[
     return draws_of(tree, of), {"kernel": settings["kernel"], **settings, **options}
 
 
-def run_model(of: Problem, name: str, key, effort: float, progress) -> tuple[Draws, dict]:
+def run_model(of: Problem, name: str, key, effort: float, progress=None) -> tuple[Draws, dict]:
     if name == "nuts":
         kernel, settings = NUTS(of.network, target_accept_prob=0.95), {"kernel": "NUTS"}
         lengths = {"num_warmup": 2000, "num_samples": round(10_000 * effort), "thinning": 1}

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from models.dataset import Dataset
+from models.deep_network import DeepNetwork
 from models.network import TwoLayerNetwork
 from models.own_files import import_file
 from models.priors import ARD, RegularisedHorseshoe, SpikeAndSlab
@@ -110,6 +111,13 @@ ZOO: dict[str, Declaration] = {
         )
         for num_data in (1000, 2133)
     },
+    "parity-16-2-three-layers-0.05": Declaration(
+        DeepNetwork(input_dim=16, widths=(64, 64), kappa=0.05),
+        _DEFAULT_DATA,
+        "2-parity of 16 inputs, three layers (64 and 64 hidden neurons), P = 300, κ = 0.05, isotropic prior",
+        "the zoo's default problem, one layer deeper",
+        "5,184 weights, and two layers that can learn the features between them in many ways",
+    ),
     "single-index-18-2-ard-0.1": Declaration(
         TwoLayerNetwork(input_dim=18, width=64, kappa=0.1, prior=ARD(shape=0.1)),
         _drawn(SingleIndex(input_dim=18, num_relevant=2, hermite_degree=4, normalized=True), 300),
