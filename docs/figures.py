@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from analysis import assess_all, compare, phase_diagram, plots, scaling_exponent
+from analysis import assess_all, compare, distances, phase_diagram, plots, scaling_exponent
 from analysis.cli.options import Names
 from analysis.cli.output import write_figure
-from analysis.diagnostics import distances_by_problem
 from analysis.plots.comparison import plot_comparison
 from analysis.plots.learning_curve import plot_learning_curve
 from analysis.plots.style import BLACK, GREEN, PINK, RED, SKY, legend, new_figure
@@ -195,22 +194,19 @@ def gallery():
     network = TwoLayerNetwork(6, 8, 0.15, prior=SpikeAndSlab())
     comparison = compare(network, data, ["nuts", "mf-guide"])
     trees = dict(comparison.trees)
+    steps = {"num_warmup": 2000, "num_samples": 80_000, "thinning": 160}
     for label, step, start in (
         ("sgld", 0.01, "prior"),
-        ("half", 0.005, "prior"),
-        ("aligned", 0.01, "aligned"),
+        ("sgld, half the step", 0.005, "prior"),
+        ("sgld, aligned start", 0.01, "aligned"),
     ):
-        key, steps = jax.random.key(1), {"num_warmup": 2000, "num_samples": 20_000, "thinning": 40}
-        trees[f"sgld-{label}"] = sample(network, data, SGLD(step_size=step), key, start=start, **steps)
-    verdicts = assess_all(trees)
-    drawn = plots.plot_verdicts(trees, verdicts, distances_by_problem(trees))
+        trees[label] = sample(network, data, SGLD(step_size=step), jax.random.key(1), start=start, **steps)
+    drawn = plots.plot_verdicts(trees, assess_all(trees), [distances(trees, next(iter(trees)))])
     drawn |= plot_comparison(comparison)
-    wanted = {"convergence", "calibration", "pareto_k", "feature_selection", "inclusion"}
-    ours = {
-        "differences-sgld-sgld",
-        *(name for name in drawn if name.startswith(("distances", "energy", "restarts"))),
-    }
-    return {name.split("-")[0]: figure for name, figure in drawn.items() if name in wanted | ours}
+    kinds = {"convergence", "calibration", "pareto_k", "feature_selection", "inclusion"}
+    kinds |= {"differences", "distances", "energy", "restarts"}
+    named = [(name.split("-")[0], figure) for name, figure in drawn.items()]
+    return {kind: figure for kind, figure in reversed(named) if kind in kinds}  # the first of each kind
 
 
 FIGURES = {

@@ -36,6 +36,10 @@ class _Experiment(Grid):
     """Theories to lay over the networks, each for the priors that it covers; by default all that
     cover one."""
 
+    def figures(self, tree: xr.DataTree, table: pd.DataFrame) -> dict:
+        """The experiment's figures by name."""
+        raise NotImplementedError
+
     def run(self) -> None:
         self.check()
         folder, stem = self.output.folder(self.command), self.command.replace("-", "_")

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.diagnostics.calibration import LEVELS
 from analysis.diagnostics.verdict import Verdict
-from analysis.plots.style import colour, legend, new_figure
+from analysis.plots.style import distinct_colours, legend, new_figure
 
 
 def plot_calibration(verdicts: list[Verdict]) -> Figure:
@@ -20,8 +20,9 @@ def plot_calibration(verdicts: list[Verdict]) -> Figure:
     wide.
     """
     figure, [[left, right]] = new_figure(1, 2, 10, 3.6)
-    for place, verdict in enumerate(verdicts):
-        shade, table = colour(verdict.scheme), verdict.calibration.coverage
+    shades = distinct_colours(verdict.scheme for verdict in verdicts)
+    for place, (verdict, shade) in enumerate(zip(verdicts, shades, strict=True)):
+        table = verdict.calibration.coverage
         x = np.arange(len(LEVELS)) + 0.7 * ((place + 1) / (len(verdicts) + 1) - 0.5)
         nominal = table.index.to_numpy()
         low, high = table["expected_low"] - nominal, table["expected_high"] - nominal

@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analysis.diagnostics.verdict import Verdict
-from analysis.plots.style import BLUE, colour, heading, legend, new_figure
+from analysis.plots.style import BLUE, distinct_colours, heading, legend, new_figure
 
 _LARGEST_K = 1.5  # in the figure; above 1 the importance ratios have no mean
 
@@ -21,12 +21,13 @@ def plot_pareto_k(verdicts: list[Verdict]) -> Figure:
     if not verdicts:
         raise ValueError("verdicts hold no leave-one-out: population theories have seen no data.")
     figure, [[axes]] = new_figure(1, 1, 7.5, 3.8)
-    for verdict in verdicts:
+    shades = distinct_colours(verdict.scheme for verdict in verdicts)
+    for verdict, shade in zip(verdicts, shades, strict=True):
         k = np.asarray(verdict.diagnosis.loo.pareto_k, float)
         k = np.sort(np.clip(np.nan_to_num(k, nan=np.inf), None, _LARGEST_K))
         guide = verdict.diagnosis.pareto_k
         label = verdict.label if guide is None else f"{verdict.label} (guide k̂ {guide:.1f})"
-        axes.plot(np.arange(1, len(k) + 1) / len(k), k, color=colour(verdict.scheme), label=label)
+        axes.plot(np.arange(1, len(k) + 1) / len(k), k, color=shade, label=label)
     for limit in {float(v.diagnosis.loo.good_k) for v in verdicts}:  # it grows with the number of draws
         axes.axhline(limit, color="0.4", lw=1, ls="--")
     axes.set(xlabel="share of training points", ylabel="Pareto k̂ of leave-one-out")

@@ -103,6 +103,6 @@ def plot_feature_selection(rankings: Mapping[str, pd.DataFrame]) -> Figure:
             look = {"fill": False, "edgecolor": RED, "lw": 2, "clip_on": False}
             axes.add_patch(Rectangle((x - 0.5, -0.5), 1, len(tables), **look))
     axes.set_yticks(range(len(tables)), rankings)
-    axes.set_xlabel("input (number: rank of its score; framed: relevant)")
+    axes.set_xlabel("input\n(number: rank, framed: relevant)")
     figure.colorbar(image, ax=axes, label="inclusion probability", shrink=0.9)
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from analysis.plots.style import CHAINS, colour, heading, legend, new_figure, title
+from analysis.plots.style import colour, distinct_colours, heading, legend, new_figure, title
 from inference.fixed_points import NoiseCurve
 
 
@@ -60,11 +60,9 @@ def _lines(axes, part: xr.Dataset, name: str) -> None:
 def plot_noise_curves(curves: dict[str, NoiseCurve], kappas: tuple[float, float] | None = None) -> Figure:
     """m against κ, by label; stable branches are solid, unstable ones dashed."""
     figure, ((axes,),) = new_figure(1, 1, 6.0, 4.0)
-    taken = []
-    for label, curve in curves.items():
-        # A theory has its own colour once; under another prior or P it takes one that is free.
-        taken.append(next(c for c in (colour(curve.theory), *CHAINS, "0.5") if c not in taken[:8]))
-        style = {"color": taken[-1]}
+    shades = distinct_colours(curve.theory for curve in curves.values())
+    for (label, curve), shade in zip(curves.items(), shades, strict=True):
+        style = {"color": shade}
         for stable in (True, False):
             m = np.where(curve.stable == stable, curve.order_parameter, np.nan)
             # The sample after a change belongs to both, so that the line has no gap at a fold.

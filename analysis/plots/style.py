@@ -65,6 +65,15 @@ def colour(scheme: str) -> str:
     return _SCHEMES[scheme][1] if scheme in _SCHEMES else _by_name(scheme, _OTHER_SCHEMES)
 
 
+def distinct_colours(schemes: Iterable[str]) -> list[str]:
+    """A colour a line: a scheme's own where it comes first, one that is free where it comes again."""
+    taken: list[str] = []
+    for scheme in schemes:
+        free = (shade for shade in (colour(scheme), *CHAINS, *_OTHER_SCHEMES) if shade not in taken)
+        taken.append(next(free, "0.5"))
+    return taken
+
+
 def title(scheme: str) -> str:
     """The name of a scheme in figures."""
     return _SCHEMES.get(scheme, (scheme,))[0]

@@ -17,6 +17,10 @@ from models.priors.base import ScaleMixture, input_plate, neuron_plate, record_p
 class _GammaPrecisions(ScaleMixture):
     """What the forms of ARD share."""
 
+    shape: float
+    rate: float | None
+    scale: float
+
     def rate_for(self, input_dim: int) -> float:
         """The rate β0: as given, or α0 σ_w²/d."""
         return self.shape * self.scale**2 / input_dim if self.rate is None else self.rate
