@@ -11,6 +11,8 @@ from inference.fixed_points import NNGP, AdaptiveKernel, DeepLinear, KernelRenor
 from inference.fixed_points.kernel_renormalisation import layer_factors
 from inference.fixed_points.regression.covariances import nngp_kernel, nngp_variance
 from models import ARD, Dataset, DeepNetwork, Isotropic, SparseParity, TwoLayerNetwork
+from models.problems import problem
+from models.problems.exact import linear_network_exact
 
 RNG = np.random.default_rng(0)
 X, X_TEST = RNG.normal(size=(12, 4)), RNG.normal(size=(9, 4))
@@ -188,6 +190,15 @@ def test_deep_linear_against_quadrature(widths):
     assert point.predictions[0] == pytest.approx(predicted, rel=rel)
     scale = average(lambda u: u * density(kernel, ridge, u)) / evidence
     assert point.scale_mean == pytest.approx(scale, rel=rel)
+
+
+def test_deep_linear_is_the_exact_answer_of_the_named_problem():
+    """Of one hidden layer, by another integral."""
+    declared = problem("linear-network-8-0.3")
+    exact = linear_network_exact(declared)
+    point = DeepLinear().solve(declared.network, declared.data)
+    assert point.order_parameter == pytest.approx(exact["order_parameter"][0], abs=1e-6)
+    assert point.test_mse == pytest.approx(exact["test_mse"][0], rel=1e-5)
 
 
 @pytest.mark.parametrize("widths", [(8,), (6, 9), (5, 4, 7)])
