@@ -72,8 +72,8 @@ def check_centred(model) -> None:
     """``ValueError`` unless `model` is a network with the centred ARD prior."""
     if not isinstance(model, Network) or not ard_layers(model):
         raise ValueError(
-            "ConjugateARDELBO covers a TwoLayerNetwork or a DeepNetwork with the prior ARD(centered=True); "
-            "use TraceMeanField_ELBO for other models."
+            "ConjugateARDELBO covers a TwoLayerNetwork with the prior ARD(centered=True), or a DeepNetwork with it "
+            "in a layer; use TraceMeanField_ELBO for other models."
         )
     if not all(layer.prior.centered for layer in ard_layers(model)):
         raise ValueError(

@@ -265,8 +265,8 @@ class MeanFieldARDGuide(MeanFieldGuide):
             if not isinstance(model, Network) or not ard_layers(model):
                 kind = model.prior if isinstance(model, Network) else model
                 raise ValueError(
-                    "MeanFieldARDGuide covers a TwoLayerNetwork or a DeepNetwork with the prior ARD(...), "
-                    f"got {type(kind).__name__}; use MeanFieldGuide for other models."
+                    "MeanFieldARDGuide covers a TwoLayerNetwork with the prior ARD(...), or a DeepNetwork with it "
+                    f"in a layer, got {type(kind).__name__}; use MeanFieldGuide for other models."
                 )
             model = centred(model)
         super()._bind(model)
