@@ -161,7 +161,7 @@ def test_collapsed_guide_is_below_the_evidence_and_near_it():
 
 @pytest.mark.parametrize("guide", [MeanFieldARDGuide, CollapsedGuide])
 def test_guides_say_what_they_do_not_cover(guide):
-    with pytest.raises(ValueError, match="covers a TwoLayerNetwork.* or a DeepNetwork"):
+    with pytest.raises(ValueError, match=r"covers a TwoLayerNetwork.* or a DeepNetwork"):
         guide(lambda x: None)
     with pytest.raises(
         ValueError, match=r"with the prior ARD\(...\), or a DeepNetwork with it in a layer, got Isotropic"
