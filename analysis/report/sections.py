@@ -61,7 +61,7 @@ def problem_section(results: Mapping[str, SchemeResult]) -> dict:
     priors = dict.fromkeys(network_of(r.tree)["prior"] for r in results.values())
     declared = {
         "inputs d": network["input_dim"],
-        "width N": network["width"],
+        "width N": ", ".join(map(str, network.get("widths") or [network["width"]])),
         "exponent γ": f"{network['gamma']:g}",
         "activation φ": network["activation"] + (", with biases" if network["bias"] else ""),
         "readout scale σₐ": f"{network['readout_scale']:g}",

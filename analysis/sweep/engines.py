@@ -153,7 +153,7 @@ def _connected(address: str):
 
 def _pickled(cell: Cell) -> bytes:
     """`cell` with the classes that a user has declared in files that workers may lack."""
-    classes = [kind for part in (cell.network.prior, cell.teacher) for kind in type(part).__mro__]
+    classes = [kind for part in (*cell.network.priors, cell.teacher) for kind in type(part).__mro__]
     # A file loaded as a module is in no package nor in Python; cloudpickle cares for notebooks.
     names = {kind.__module__ for kind in classes} - set(sys.stdlib_module_names) - {"__main__"}
     files = [sys.modules[name] for name in names if "." not in name and name in sys.modules]

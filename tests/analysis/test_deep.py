@@ -108,6 +108,9 @@ def test_command_line_takes_widths(tmp_path, capsys):
     assert [row["prior"] for row in answer["rows"]] == ["isotropic", "isotropic+isotropic"]
     assert answer["problem"]["widths"] == [6, 5]
     assert answer["rows"][0]["order_parameter"] != answer["rows"][1]["order_parameter"]
+    page = tmp_path / "report.html"
+    assert run("report", str(out), "--out", str(page)) == 0
+    assert "6, 5" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
