@@ -101,7 +101,7 @@ MUTANTS = {
         (f"{KERNELS}/potential.py", "v * (block / size)", "v"),
         (f"{KERNELS}/potential.py", "begin + jnp.arange(block)", "jnp.arange(block)"),
     ],
-    "tests/inference/kernels/test_tempering.py -k power_of": [
+    "tests/inference/kernels/test_tempering.py -k a_power": [
         (f"{KERNELS}/tempered.py", "self.power * msg", "msg"),
     ],
     "tests/inference/kernels/test_tempering.py -k book_keeping": [
