@@ -380,7 +380,7 @@ def test_same_seed_same_draws_and_other_seed_other_draws(small_network, small_da
     def draws(seed):
         kernel = SGLD(small_network, step_size=1e-3)
         args = (small_data.x, small_data.y)
-        return np.asarray(run(kernel, seed, args, num_warmup=5, num_samples=20).get_samples()["w"])
+        return np.asarray(run(kernel, seed, args, num_warmup=10, num_samples=20).get_samples()["w"])
 
     np.testing.assert_array_equal(draws(1), draws(1))
     assert np.abs(draws(1) - draws(2)).max() > 0.1
@@ -491,10 +491,12 @@ def test_diagnostics_string_and_progress_bar(small_network, small_data, capsys, 
 def test_kernel_copies_and_pickles_after_a_run(small_network, small_data):
     kernel = SGLD(small_network, step_size=1e-3, preconditioner="prior")
     args = (small_data.x, small_data.y)
-    expected = run(kernel, args=args, num_samples=10).get_samples()["w"]
+    expected = run(kernel, args=args, num_warmup=10, num_samples=20).get_samples()["w"]
     for again in (pickle.loads(pickle.dumps(kernel)), copy.deepcopy(kernel), copy.copy(kernel)):
-        np.testing.assert_array_equal(run(again, args=args, num_samples=10).get_samples()["w"], expected)
-    mcmc = pickle.loads(pickle.dumps(run(kernel, args=args, num_samples=10)))
+        np.testing.assert_array_equal(
+            run(again, args=args, num_warmup=10, num_samples=20).get_samples()["w"], expected
+        )
+    mcmc = pickle.loads(pickle.dumps(run(kernel, args=args, num_warmup=10, num_samples=20)))
     np.testing.assert_array_equal(mcmc.get_samples()["w"], expected)
 
 

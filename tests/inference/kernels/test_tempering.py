@@ -69,6 +69,19 @@ def test_a_power_of_the_likelihood_is_a_network_at_another_kappa(small_network, 
     assert difference[0] == pytest.approx(difference[1], rel=1e-4)
 
 
+def test_a_power_multiplies_what_else_scales_the_likelihood():
+    def model(y):
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        with numpyro.handlers.scale(scale=3.0):
+            numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    args, z = (jnp.array(0.7),), {"z": jnp.array(0.2)}
+    prior, tempered = (
+        float(potential_energy(Tempered(model), (power, *args), {}, z)) for power in (0.0, 0.5)
+    )
+    assert tempered - prior == pytest.approx(0.5 * 3 * 0.5 * (np.log(2 * np.pi) + 0.5**2), rel=1e-5)
+
+
 def test_every_replica_has_the_posterior_at_its_kappa():
     y = jnp.array([0.9, 1.4, 0.7])
     kappas, chains = (0.4, 0.7, 1.3, 3.0), 1500

@@ -76,7 +76,7 @@ def test_the_state_of_another_kernel_is_refused(other):
         Checkpoint({}).with_state((jnp.ones(2),)).restore(other)
 
 
-@pytest.mark.parametrize("damage", ["half", "flipped", "empty", "text", "array", "archive"])
+@pytest.mark.parametrize("damage", ["half", "flipped", "empty", "text", "array", "archive", "format"])
 def test_a_damaged_or_foreign_checkpoint_is_one_sentence(tmp_path, damage):
     path = tmp_path / "checkpoint.npz"
     save_checkpoint(Checkpoint({"seed": 1}).with_state((jnp.arange(100.0),)), path)
@@ -87,6 +87,10 @@ def test_a_damaged_or_foreign_checkpoint_is_one_sentence(tmp_path, damage):
         path.with_suffix(".npy").rename(path)
     elif damage == "archive":
         np.savez(path, x=np.arange(3))
+    elif damage == "format":
+        with pytest.MonkeyPatch.context() as earlier:
+            earlier.setattr("inference.runs.checkpoint._FORMAT", "mean-field-zoo checkpoint 1")
+            save_checkpoint(Checkpoint({"seed": 1}), path)
     else:
         half = path.read_bytes()[: len(content) // 2]
         path.write_bytes({"half": half, "flipped": content, "empty": b"", "text": b"not ours"}[damage])
