@@ -21,10 +21,10 @@ from models.problems.reference import FIGURES
 
 SIGNIFICANCE = 0.01
 """Chance that a scheme that is right is called biased, over all functions together."""
-TOLERANCE = 0.25
+TOLERANCE = 0.3
 """Bias, in posterior standard deviations, that must have been seen for a scheme to be called right.
 
-A shift of the mean by a quarter of a standard deviation takes 0.6 % of coverage from a 95 % interval.
+A mean that is off by 0.3 standard deviations takes one per cent of coverage from a 95 % interval.
 """
 _POWER = 0.95
 
@@ -72,9 +72,9 @@ def score(result, of: Problem | str, scheme: str | None = None) -> Score:
     skewness of (g - m)² out, with ESS/20. The scheme is **biased** where the smallest of all 2K
     p-values is below 1 - (1 - 0.01)^(1/2K) (Šidák), so that about one right scheme in a hundred is
     accused, or fewer: 0 to 1.3 % of 150 sets of independent Gaussian and log-normal draws of 60
-    functions. It is **right** where none is, and every mean off by a quarter of a standard
-    deviation would have been seen with a chance of 95 %; else one **cannot tell**. Chains that
-    disagree are no ground for either.
+    functions. It is **right** where none is, and every mean off by 0.3 standard deviations would
+    have been seen with a chance of 95 %; else one **cannot tell**. Chains that disagree are no
+    ground for either.
 
     References
     ----------

@@ -69,7 +69,7 @@ def test_a_posterior_that_is_too_narrow_is_caught(regression):
 
 def test_what_draws_cannot_show_is_said(regression):
     of = regression[0]
-    # A single chain, whose R-hat is unknown: 240 draws cannot show a quarter of a standard deviation.
+    # A single chain, whose R-hat is unknown: 240 draws cannot show 0.3 standard deviations.
     short = score({"theta": chains(regression, 0, draws=240, memory=0.0)["theta"][:1]}, of)
     assert short.verdict == "cannot tell"
     assert "run longer" in short.message
