@@ -41,8 +41,10 @@ class Draws:
 def draws_of(result, problem: Problem) -> Draws:
     """The draws of a tree of ours or ArviZ's, a netCDF file, an ``MCMC`` object or a dict of sites.
 
-    A dict holds arrays (chain, draw, ...). ``ValueError`` for other things, and for a tree of ours
-    that is of another network or other data than the problem's.
+    A dict holds arrays (chain, draw, ...). The gradient evaluations of an ``MCMC`` object are those
+    of its extra field ``num_steps``, without the warm-up, of which it keeps none. ``ValueError``
+    for other things, and for a tree of ours that is of another network or other data than the
+    problem's.
     """
     if isinstance(result, Draws):
         return result
@@ -51,7 +53,6 @@ def draws_of(result, problem: Problem) -> Draws:
     if isinstance(result, MCMC):
         sites, extra = result.get_samples(group_by_chain=True), result.get_extra_fields(group_by_chain=True)
         work = extra.get("num_steps")
-        # Of the warm-up nothing is kept: at least as many steps again where it was as long.
         return Draws(
             {name: np.asarray(value) for name, value in sites.items()},
             type(result.sampler).__name__.lower(),

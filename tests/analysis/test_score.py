@@ -69,7 +69,7 @@ def test_a_posterior_that_is_too_narrow_is_caught(regression):
 
 def test_what_draws_cannot_show_is_said(regression):
     of = regression[0]
-    # A single chain, whose R-hat is unknown: 240 draws cannot show a quarter of a standard deviation.
+    # A single chain, whose R-hat is unknown: 240 draws cannot show 0.3 standard deviations.
     short = score({"theta": chains(regression, 0, draws=240, memory=0.0)["theta"][:1]}, of)
     assert short.verdict == "cannot tell"
     assert "run longer" in short.message
@@ -198,7 +198,7 @@ def test_a_reference_is_made_checked_and_used(own_file, capsys):
     name = f"{own_file}:one"
     with pytest.raises(ValueError, match="has no reference yet"):
         score({"mu": np.zeros((2, 10))}, name)
-    assert main(["problems", name, "--make-reference", "--effort", "0.1", "--json"]) == 0
+    assert main(["problems", name, "--make-reference", "--effort", "0.05", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["problems"]
     assert row["status"] == "sampled"
     made = load_reference(own_file.parent / "one.json")
@@ -207,7 +207,7 @@ def test_a_reference_is_made_checked_and_used(own_file, capsys):
         mean, sd, mean_se, sd_se = made.functions[function]
         assert mean == pytest.approx(true[0], abs=4 * mean_se)
         assert sd == pytest.approx(true[1], abs=4 * sd_se)
-        assert 0 < mean_se < 0.05 * sd
+        assert 0 < mean_se < 0.1 * sd
     assert made.cross_check["kernel"] == "UnderdampedLangevin"
     assert score_scheme(problem(name), "nuts").verdict in ("right", "cannot tell")
 
