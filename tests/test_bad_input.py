@@ -42,7 +42,9 @@ class Transposed(WeightPrior):
 
 def sampled(kernel=None, network=NETWORK, data=DATA, **options):
     options = {"num_warmup": 1, "num_samples": 4, "num_chains": 1, **options}
-    return sample(network, data, SGLD() if kernel is None else kernel, jax.random.key(0), **options)
+    return sample(
+        network, data, SGLD(step_size=1e-3) if kernel is None else kernel, jax.random.key(0), **options
+    )
 
 
 CASES = {

@@ -52,7 +52,8 @@ class MALA(LangevinKernel):
     model, potential_fn, preconditioner, init_strategy
         As for :class:`inference.SGLD`, like the errors. Minibatches are refused.
     step_size
-        ε > 0, where the adaptation starts; without it, the step size, or (only then) a schedule.
+        Where the adaptation starts: ``"auto"``, by the curvature at the start of the chain, or ε >
+        0; without adaptation, the step size, or (only then) a schedule.
     adapt_step_size
         Whether to adapt ε during the warm-up, each chain on its own.
     target_accept_prob

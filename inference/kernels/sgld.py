@@ -59,13 +59,19 @@ class SGLD(LangevinKernel):
         Python callable, potential energy of a pytree of parameters; the run then needs
         ``init_params``.
     step_size
-        ε > 0, or a schedule: a callable t -> ε of the step number t = 0, 1, … (counted from the
+        ``"auto"``: found along the warm-up, see
+        :class:`inference.kernels.step_size.SelfTuningKernel`, and frozen with it. For SGLD, whose
+        bias grows with ε, it is the one at which the variance of the stiffest direction is 5 % too
+        large; with `averaged_noise`, 0.6 of the largest stable one. Or ε > 0, or a schedule: a
+        callable t -> ε of the step number t = 0, 1, … (counted from the
         start of the warm-up) that JAX can trace, such as those of optax, e.g.
         ``optax.cosine_decay_schedule(1e-3, 10_000, 0.1)`` or ``lambda t: 0.1 * (100 + t) ** (-1 /
         3)``. It needs to be positive at t = 0, and afterwards.
     preconditioner
-        Diagonal M: None for the identity; ``"prior"`` for the prior variance of each site's
-        unconstrained value (one number a site; needs a model); or a dict from site names to
+        Diagonal M. ``"auto"``: None where a step size is given; else M = √(v/c) with v the prior
+        variance of a site's unconstrained value (1 for a `potential_fn`) and c the mean curvature
+        of U over the site, averaged over the first half of the warm-up. None for the identity;
+        ``"prior"`` for v itself (one number a site; needs a model); or a dict from site names to
         positive arrays or numbers (1 for sites left out), for a `potential_fn` a pytree shaped like
         its argument.
     averaged_noise

@@ -87,7 +87,8 @@ class UnderdampedLangevin(_Underdamped):
     model, potential_fn, preconditioner, init_strategy
         As for :class:`inference.SGLD`, like the errors.
     step_size
-        h > 0, a length of time (compare h²/2 with SGLD's ε), or a callable t -> h.
+        ``"auto"``: 0.6 of the largest stable step, as for :class:`inference.SGLD`. Or h > 0, a
+        length of time (compare h²/2 with SGLD's ε), or a callable t -> h.
     friction
         γ > 0 in units of 1/time.
 
@@ -160,7 +161,8 @@ class SGHMC(_Underdamped):
     model, potential_fn, preconditioner, init_strategy
         As for :class:`inference.SGLD`, like the errors.
     step_size, friction
-        As for :class:`UnderdampedLangevin`; γh ≥ 2, where no step is stable, is an error.
+        As for :class:`UnderdampedLangevin`, but that ``"auto"`` has the bias of SGLD's; γh ≥ 2,
+        where no step is stable, is an error.
 
     Examples
     --------

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpyro.infer import HMC
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import nested_attrgetter
 
+from inference.kernels.chain import ChainKernel
 from inference.kernels.divergence import check_finite
 from inference.runs.progress import ProgressCallback
 from inference.tracing import TRACE_LOCK
@@ -67,9 +69,7 @@ class CompiledChains:
         self._num_chains = len(keys)
         self._kernel = kernel = copy.copy(kernel)  # init stores closures over this run's data in the kernel
         with TRACE_LOCK:
-            self.state = kernel.init(
-                keys, num_warmup, init_params, model_args=model_args, model_kwargs=model_kwargs
-            )
+            self.state = _start(kernel, keys, num_warmup, init_params, model_args, model_kwargs)
             constrain = jax.vmap(kernel.postprocess_fn(model_args, model_kwargs))
 
             def collect(state):
@@ -149,6 +149,19 @@ def run_chains(
         progress(done, compiled.num_steps, current_text(done, began, collected[0], status))
     sites, values = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1), *kept)
     return ChainResult(sites, values, compiled.state, work)
+
+
+def _start(kernel, keys, num_warmup, init_params, model_args, model_kwargs):
+    """The first state of all chains; ``ValueError`` for a kernel that takes one chain at a time."""
+    try:
+        return kernel.init(keys, num_warmup, init_params, model_args=model_args, model_kwargs=model_kwargs)
+    except (AssertionError, TypeError, ValueError) as error:
+        if isinstance(kernel, (HMC, ChainKernel)):
+            raise
+        raise ValueError(
+            f"kernel {type(kernel).__name__} must take a batch of chains, which sample runs side by side; use "
+            "numpyro.infer.MCMC(kernel, chain_method='sequential') for one that takes a single chain."
+        ) from error
 
 
 def next_call(

@@ -44,11 +44,12 @@ class ARD(_GammaPrecisions):
         β0 > 0; None means α0 σ_w²/d, which makes the prior mean of ρ the isotropic precision
         d/σ_w².
     centered
-        False (default): w = z/√ρ with z ~ Normal(0, 1), site ``w_base``. It mixes in hundreds of
-        steps where the centred form, site ``w`` itself, needs thousands (look at R-hat of log ρ,
-        not of f). True: the centred form, which the conjugate guide needs.
+        False (default): site ``w_base`` = w√(ρ + 1/σ_w²), non-centred for inputs of large ρ and
+        centred for those of small ρ, see :class:`models.priors.base.ScaleMixture`. It mixes in
+        hundreds of steps where the centred form, site ``w`` itself, needs thousands (look at R-hat
+        of log ρ, not of f). True: the centred form, which the conjugate guide needs.
     scale
-        σ_w > 0, used only where `rate` is None.
+        σ_w > 0, of the rate where `rate` is None, and of ``w_base``.
 
     Notes
     -----

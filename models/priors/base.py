@@ -91,10 +91,16 @@ class ScaleMixture(WeightPrior):
     distributions*, 1974); they differ in the law of s and in who shares it. A subclass is a frozen
     dataclass with a field ``centered`` and two methods: :meth:`scales` and :meth:`scale_sites`.
 
-    Sampled are z (site ``w_base``) and the sites behind s. In this non-centred form the prior has
-    no funnel: the conditional width of a weight does not depend on its scale (Papaspiliopoulos,
-    Roberts and Sköld, *A general framework for the parametrization of hierarchical models*, 2007).
-    ``centered=True`` samples w itself.
+    Sampled are the sites behind s and, as site ``w_base``,
+
+        u_ij = w_ij/t_ij,      t = s/√(1 + s²/σ_w²),      u ~ Normal(0, 1 + s²/σ_w²)
+
+    For s ≪ σ_w this is the non-centred form u = z, in which the conditional width of a weight does
+    not depend on its scale, so that an input of which the data say nothing makes no funnel; for s ≫
+    σ_w it is the centred one, u = w/σ_w, in which the scale of an input that the data have told
+    does not move its weights (Papaspiliopoulos, Roberts and Sköld, *A general framework for the
+    parametrization of hierarchical models*, 2007). The field ``scale`` is σ_w, 1 where there is
+    none. ``centered=True`` samples w itself.
     """
 
     centered = False
@@ -123,13 +129,18 @@ class ScaleMixture(WeightPrior):
         with neuron_plate(width), input_plate(input_dim):
             if self.centered:
                 return numpyro.sample("w", dist.Normal(0.0, scale))
-            return scale * numpyro.sample("w_base", dist.Normal(0.0, 1.0))
+            width_of_base = self._base_scale(scale)
+            return scale / width_of_base * numpyro.sample("w_base", dist.Normal(0.0, width_of_base))
 
     def sites_from_weights(self, w: ArrayLike) -> dict[str, jax.Array]:
-        """The scales' sites near their mode given w, and ``w`` or ``w_base`` = w/s."""
+        """The scales' sites near their mode given w, and ``w`` or ``w_base``."""
         w = jnp.asarray(w)
         sites, scale = self.scale_sites(w)
-        return sites | ({"w": w} if self.centered else {"w_base": w / scale})
+        return sites | ({"w": w} if self.centered else {"w_base": w / scale * self._base_scale(scale)})
+
+    def _base_scale(self, scale: jax.Array) -> jax.Array:
+        """√(1 + s²/σ_w²), the prior's standard deviation of ``w_base``."""
+        return jnp.sqrt(1 + (scale / getattr(self, "scale", 1.0)) ** 2)
 
 
 def isotropic_scale(scale: float, input_dim: int) -> float:

@@ -156,6 +156,8 @@ def test_log_density_against_scipy(name, centered):
     sites = prior_sites(prior)
     scale, expected = SCALES[name](sites), HYPER_LOGPDF[name](sites)
     base = stats.t(5.0) if name == "student-t" else stats.norm()
+    # w = w_base s/r, with r = √(1 + s²/σ_w²) the standard deviation of w_base in a scale mixture.
+    spread = 1.0 if name == "student-t" else np.sqrt(1 + (scale / 1.3) ** 2)
     if "w" in sites:
         expected += (
             (base.logpdf(sites["w"] / scale) - np.log(scale)).sum()
@@ -163,9 +165,9 @@ def test_log_density_against_scipy(name, centered):
             else (base.logpdf(sites["w"] / scale) - math.log(scale)).sum()
         )
     else:
-        expected += base.logpdf(sites["w_base"]).sum()
+        expected += (base.logpdf(sites["w_base"] / spread) - np.log(spread)).sum()
     assert prior_log_density(prior, sites) == pytest.approx(expected, rel=2e-4, abs=2e-4)
-    w = sites["w"] if "w" in sites else sites["w_base"] * scale
+    w = sites["w"] if "w" in sites else sites["w_base"] * scale / spread
     np.testing.assert_allclose(weights_of(prior, sites), w, rtol=2e-4)
 
 

@@ -296,7 +296,8 @@ network = TwoLayerNetwork(40, 64, 0.3)
 data = SparseParity(40, 2).sample(jax.random.key(0), 20, 10)
 num_samples = int(sys.argv[2])
 for folder in (sys.argv[1], None):
-    tree = sample(network, data, SGLD(), jax.random.key(0), num_warmup=1, num_samples=num_samples, folder=folder)
+    kernel, options = SGLD(step_size=1e-3), {"num_warmup": 1, "num_samples": num_samples, "folder": folder}
+    tree = sample(network, data, kernel, jax.random.key(0), **options)
     assert tree["posterior"].sizes["draw"] == num_samples
     # Not ru_maxrss, in which a process starts with the peak of the one that started it.
     print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024)

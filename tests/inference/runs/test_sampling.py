@@ -12,7 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import xarray as xr
-from numpyro.infer import HMC, NUTS
+from numpyro.infer import HMC, HMCECS, NUTS, SA, BarkerMH
 from numpyro.infer.util import log_density
 
 from inference import SGLD, sample
@@ -105,10 +105,10 @@ def test_contents_agree_with_the_draws(sgld_tree, small_data):
     np.testing.assert_allclose(tree.predictions["f"], network.apply(draws, small_data.x_test), atol=1e-4)
     np.testing.assert_array_equal(tree.constant_data["relevant"], small_data.relevant)
     np.testing.assert_array_equal(tree.observed_data["y"], small_data.y)
-    # The log density of the unconstrained values: log ρ has the Jacobian ρ, and w = w_base/√ρ.
+    # The log density of the unconstrained values: log ρ has the Jacobian ρ, and w = w_base/√(ρ + 1).
     rho = tree.posterior["rho"].values[1, 7]
     params = {name: value[1, 7] for name, value in draws.items()}
-    params |= {"rho": rho, "w_base": params["w"] * np.sqrt(rho)}
+    params |= {"rho": rho, "w_base": params["w"] * np.sqrt(1 + rho)}
     density, _ = log_density(network, (small_data.x, small_data.y), {}, params)
     assert float(tree.sample_stats["lp"][1, 7]) == pytest.approx(
         float(density) + np.log(rho).sum(), rel=1e-4, abs=1e-3
@@ -125,7 +125,15 @@ def test_netcdf_round_trip(sgld_tree, tmp_path):
 def test_unknown_relevant_inputs_leave_their_observables_out(small_network):
     rng = np.random.default_rng(0)
     data = Dataset.from_arrays(rng.normal(size=(40, 5)), rng.normal(size=40))
-    tree = sample(small_network, data, SGLD(), jax.random.key(0), num_warmup=0, num_samples=5, num_chains=1)
+    tree = sample(
+        small_network,
+        data,
+        SGLD(step_size=1e-3),
+        jax.random.key(0),
+        num_warmup=0,
+        num_samples=5,
+        num_chains=1,
+    )
     assert "relevance_ratio" not in tree.order_parameters
     assert "relevant" not in tree.constant_data
 
@@ -139,7 +147,7 @@ def test_arviz_takes_the_tree(sgld_tree):
 def test_same_key_same_draws(small_network, small_data):
     def draws(seed):
         options = {"num_warmup": 3, "num_samples": 10, "num_chains": 2}
-        tree = sample(small_network, small_data, SGLD(), jax.random.key(seed), **options)
+        tree = sample(small_network, small_data, SGLD(step_size=1e-3), jax.random.key(seed), **options)
         return tree.posterior["w"].values
 
     np.testing.assert_array_equal(draws(0), draws(0))
@@ -159,7 +167,7 @@ def test_gradient_evaluations_of_sgld_are_full_batch_equivalents(
     tree = sample(
         small_network,
         small_data,
-        SGLD(),
+        SGLD(step_size=1e-3),
         jax.random.key(0),
         num_warmup=7,
         num_samples=24,
@@ -188,12 +196,22 @@ def test_gradient_evaluations_of_nuts_are_leapfrog_steps(small_network, small_da
     assert {"energy", "acceptance_rate", "diverging", "step_size", "lp"} <= set(tree.sample_stats.data_vars)
 
 
+@pytest.mark.parametrize(
+    "kernel",
+    [BarkerMH, SA, lambda model: HMCECS(NUTS(model), num_blocks=2)],
+    ids=["BarkerMH", "SA", "HMCECS"],
+)
+def test_kernels_of_a_single_chain_are_refused(kernel, small_network, small_data):
+    with pytest.raises(ValueError, match=r"must take a batch of chains.* chain_method='sequential'"):
+        sample(small_network, small_data, kernel, jax.random.key(0), num_warmup=2, num_samples=2)
+
+
 def test_progress_is_reported_to_the_caller(small_network, small_data):
     reports = []
     sample(
         small_network,
         small_data,
-        SGLD(),
+        SGLD(step_size=1e-3),
         jax.random.key(0),
         num_warmup=100,
         num_samples=200,
@@ -216,7 +234,7 @@ def test_prior_start_is_the_prior(small_data):
     start = start_params(network, small_data, jax.random.key(0), 4000, "prior")
     assert {k: v.shape[1:] for k, v in start.items()} == {"rho": (5,), "w_base": (8, 5), "a": (8,)}
     for value, expected in (
-        (start["w_base"] ** 2, 1.0),
+        (start["w_base"] ** 2 / (1 + np.exp(-start["rho"][:, None])), 1.0),
         (start["a"] ** 2, 1.0),
         (np.exp(start["rho"]), 2 / 0.3),
     ):
