@@ -48,8 +48,10 @@ class Compare:
     schemes: Names = ()
     """Schemes among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
     adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed, collapsed-guide,
-    kernel-renormalisation and deep-linear; by default the first seven, of those that cover the
-    problem. A named scheme is left out for the priors that it does not cover."""
+    kernel-renormalisation and deep-linear; by default those that cover the problem, but for
+    nuts-collapsed and the last two, theories on a dataset other than nngp, and
+    block-adaptive-kernel beyond 128 neurons. A named scheme is left out for the priors that it does
+    not cover."""
     plots: bool = True
     """Draw the figures."""
 

@@ -140,10 +140,10 @@ def compare(
     Parameters
     ----------
     schemes
-        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
-        adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed, collapsed-guide,
-        kernel-renormalisation and deep-linear; None for the first seven, of those that cover the
-        problem. An unknown name, or a scheme that does not cover the network, is a ``ValueError``.
+        Names in :data:`analysis.schemes.registry.SCHEMES`; None for those that cover the problem and
+        take seconds: sgld, nuts, langevin, the guides with the collapsed one, and the theories,
+        those of a population at the data's P where they know of it. An unknown name, or a scheme
+        that does not cover the prior, is a ``ValueError``.
     key
         A ``jax.random.key``, by default of 0; each scheme gets its own, folded in by its place in
         that list, so that its answer does not depend on which others run.

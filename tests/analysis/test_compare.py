@@ -3,6 +3,7 @@ its files."""
 
 import json
 import math
+from dataclasses import replace
 
 import arviz
 import jax
@@ -96,7 +97,7 @@ def test_a_theory_s_row_holds_its_exact_figures(small_comparison, small_network,
 
 def test_a_scheme_s_answer_does_not_depend_on_the_others(small_comparison, small_network, small_data):
     alone = compare(small_network, small_data, ["mf-guide"], jax.random.key(1), workers=2)
-    row, again = small_comparison.select(scheme="mf-guide")[0].row, alone.rows[0]
+    row, again = small_comparison.select(scheme="mf-guide")[0].row, alone.results[0].row
     assert {k: v for k, v in row.items() if k != "wall_time_s"} == {
         k: v for k, v in again.items() if k != "wall_time_s"
     }
@@ -104,12 +105,17 @@ def test_a_scheme_s_answer_does_not_depend_on_the_others(small_comparison, small
 
 def test_default_schemes_follow_prior_and_teacher(small_network, small_data):
     ard = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3, prior=ARD())
-    assert default_schemes(small_network, small_data) == ["sgld", "nuts", "mf-guide", "nngp", "mean-field"]
-    assert default_schemes(ard, small_data) == ["sgld", "nuts", "mf-ard-guide", "mean-field-ard"]
+    further = ["adaptive-kernel", "block-adaptive-kernel", "langevin", "collapsed-guide"]
+    theories = ["nngp", "mean-field"]
+    assert default_schemes(small_network, small_data) == ["sgld", "nuts", "mf-guide", *theories, *further]
+    assert default_schemes(ard, small_data) == ["sgld", "nuts", "mf-ard-guide", "mean-field-ard", *further]
+    for other in (replace(small_network, activation="tanh"), replace(small_network, width=512)):
+        assert "block-adaptive-kernel" not in default_schemes(other, small_data)
+    sampled = ["sgld", "nuts", "mf-guide", "nngp", "langevin", "collapsed-guide"]
     stairs = ParitySum(5, ((0,), (0, 1))).sample(jax.random.key(0), 20, 10)
-    assert default_schemes(small_network, stairs) == ["sgld", "nuts", "mf-guide", "nngp"]
+    assert default_schemes(small_network, stairs) == sampled
     plain = Dataset.from_arrays(small_data.x, small_data.y)
-    assert default_schemes(small_network, plain) == ["sgld", "nuts", "mf-guide", "nngp"]
+    assert default_schemes(small_network, plain) == sampled
 
 
 @pytest.mark.parametrize(
