@@ -15,6 +15,7 @@ from inference.runs.plan import SamplingPlan
 from inference.runs.progress import ProgressCallback, fit_text, progress_callback
 from inference.runs.run_folder import open_run
 from inference.runs.streaming import stream_chains
+from inference.starts import Start
 from models import Dataset, Network, checks
 
 __all__ = ["bind_kernel", "sample"]
@@ -30,7 +31,7 @@ def sample(
     num_samples: int = 1000,
     num_chains: int = 4,
     thinning: int = 1,
-    start: str = "prior",
+    start: Start = "prior",
     init_params: dict | None = None,
     subsample_size: int | None = None,
     progress: bool | ProgressCallback | None = False,
@@ -58,8 +59,10 @@ def sample(
     num_chains
         Chains, run side by side on one device.
     start
-        ``"prior"``, ``"aligned"``, or ``"both"`` for half of the chains each, see
-        :func:`inference.starts.start_params`.
+        ``"prior"``, ``"aligned"``, or ``"both"`` for half of the chains each; or a DataTree (a
+        guide's, an earlier run's) or a solved theory, from draws of whose hidden layers the chains
+        start: see :func:`inference.starts.start_params`. The attribute ``start`` of the tree says
+        which; of a result, its scheme.
     init_params
         Unconstrained values of every site with the chains leading, instead of `start`.
     subsample_size

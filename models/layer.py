@@ -41,6 +41,11 @@ class Layer(NamedTuple):
             )
         name = self.site("w")
         if name in sites:
+            if sites[name]["value"] is not w:  # results would hold other weights than the network's
+                raise ValueError(
+                    f"site 'w' of the prior {self.prior.name!r} must hold the very matrix that weights returns; give "
+                    "the site another name, and the network records the weights as 'w'."
+                )
             return w
         # ``Predictive`` draws anew what is missing among the draws of a posterior, such as the
         # standardised weights behind w, which no result keeps; it gives no value to deterministic

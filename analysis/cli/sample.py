@@ -5,10 +5,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+import jax
 import tyro
+import xarray as xr
 
+from analysis.cli.diagnose import load_results
 from analysis.cli.options import DataOptions, OutputOptions, PriorName, Problem
 from analysis.cli.output import (
     note,
@@ -23,9 +26,12 @@ from analysis.plots import plot_function_traces
 from analysis.results.files import write_csv
 from analysis.schemes.compare import describe_problem, sentence, summarise
 from analysis.schemes.kernels import KERNELS, Budget, choose_kernel
+from analysis.schemes.registry import SAMPLERS, SCHEMES, check_scheme
 from inference import sample
+from inference.runs.progress import ProgressCallback
 from inference.runs.run_folder import holds_run, refuse_existing_run
-from models import checks
+from inference.starts import CHAIN_STARTS
+from models import Dataset, TwoLayerNetwork, checks
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,12 @@ class Sample:
     """Number of chains."""
     subsample_size: int | None = None
     """SGLD's minibatch size; the full batch by default."""
-    start: Literal["prior", "aligned", "both"] = "prior"
-    """Where the chains start; both: half of them from each."""
+    start: Annotated[str, tyro.conf.arg(metavar="NAME|FILE.nc")] = "prior"
+    """Where the chains start: prior, aligned, or both for half of them from each; at draws of a
+    theory or guide, which is solved (with P = num-data, where it knows of P) or fitted first:
+    mean-field, mean-field-ard, adaptive-kernel, block-adaptive-kernel, nngp, mf-guide,
+    mf-ard-guide or collapsed-guide; at draws of an earlier run, FILE.nc, or FILE.nc:LABEL where it
+    holds several results."""
 
     resume: bool = False
     """Go on with the run in the folder --out; its options are read from there."""
@@ -96,9 +106,11 @@ class Sample:
         network = self.problem.on(data).network(self.kappa, self.prior)
         kernel = choose_kernel(self.scheme, network, self.step_size, self.preconditioner, self.friction)
         problem = describe_problem(network, data)
-        with self._resumable(folder, problem), progress_board(1) as board:
-            shared = ("num_chains", "start", "subsample_size", "resume", "checkpoint_every")
-            options = {name: getattr(self, name) for name in shared}
+        made = self.start in SCHEMES
+        with self._resumable(folder, problem), progress_board(1 + made) as board:
+            start = choose_start(self.start, network, data, self.output.key(), board(f"start {self.start}"))
+            shared = ("num_chains", "subsample_size", "resume", "checkpoint_every")
+            options = {name: getattr(self, name) for name in shared} | {"start": start}
             options |= self.budget.steps(KERNELS[self.scheme].steps(network))
             told = board(f"κ={self.kappa:g} {self.prior} {self.scheme}")
             key = self.output.key()
@@ -144,6 +156,30 @@ class Sample:
             show_table(table, f"Functions under {result.label}")
             for message in result.diagnosis.messages:
                 note(message)
+
+
+def choose_start(
+    name: str, network: TwoLayerNetwork, data: Dataset, key: jax.Array, progress: ProgressCallback
+) -> str | xr.DataTree:
+    """The start that `name` stands for: itself, the draws of the scheme, or those in the file."""
+    independent = [scheme for scheme in SCHEMES if scheme not in SAMPLERS]
+    if name in CHAIN_STARTS:
+        return name
+    if name in independent:
+        check_scheme(name, network)
+        key = jax.random.fold_in(key, list(SCHEMES).index(name))
+        return SCHEMES[name].run(network, data, key, progress)[0]
+    file, cut, label = name.partition(".nc:")
+    path = Path(file + cut.rstrip(":"))
+    if not path.exists():
+        checks.one_of("start", name, [*CHAIN_STARTS, *independent, "the path of a run.nc"])
+    results = load_results([path])
+    if label not in results and (label or len(results) > 1):
+        raise ValueError(
+            f"start: {str(path)!r} holds several results; name one as {path}:LABEL with LABEL among "
+            f"{', '.join(results)}."
+        )
+    return results[label or next(iter(results))]
 
 
 def _flat(options: dict) -> dict:

@@ -8,6 +8,7 @@ COMPARISON = {
     "order_parameter": "m",
     "order_parameter_sd": "sd of m",
     "order_parameter_se": "± se",
+    "deviation": "Δm/se",
     "test_mse": "MSE draw",
     "test_mse_se": "± se ",
     "test_mse_draw": "MSE draw",

@@ -27,6 +27,8 @@ PLACE = ("kappa", "scheme", "prior")
 _DRAWS = ("order_parameter", "order_parameter_se", "test_mse_draw", "test_mse_mean", "relevance_ratio")
 _RUN = ("r_hat_max", "ess_min", "pareto_k", "elpd_loo", "gradient_evaluations", "wall_time_s", "converged")
 COLUMNS = (*PLACE, *_DRAWS, *_RUN)
+# Of a comparison's table, after m and its standard error.
+DEVIATION = "deviation"
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,14 @@ class Comparison:
 
     @property
     def rows(self) -> list[dict]:
-        """The table's rows, JSON-able, failures last; None where a figure has no meaning."""
-        return [one.row for one in (*self.results, *self.failures)]
+        """The table's rows, JSON-able, failures last; None where a figure has no meaning.
+
+        Each with ``deviation``, of its order parameter from that of NUTS at its κ and prior, in
+        standard errors of the difference: None without a run of NUTS that has converged.
+        """
+        rows = [one.row for one in (*self.results, *self.failures)]
+        nuts = {(r["kappa"], r["prior"]): r for r in rows if r["scheme"] == "nuts" and r["converged"]}
+        return [row | {DEVIATION: _deviation(row, nuts.get((row["kappa"], row["prior"])))} for row in rows]
 
     @property
     def trees(self) -> dict[str, xr.DataTree]:
@@ -88,8 +96,11 @@ class Comparison:
         return trees
 
     def table(self) -> pd.DataFrame:
-        """One row a scheme: :data:`COLUMNS`, and ``error`` where one has failed."""
-        return pd.DataFrame(self.rows, columns=[*COLUMNS, *["error"] * bool(self.failures)])
+        """One row a scheme: :data:`COLUMNS`, the deviation from NUTS, ``error`` where one has
+        failed."""
+        after = COLUMNS.index("order_parameter_se") + 1
+        columns = [*COLUMNS[:after], DEVIATION, *COLUMNS[after:], *["error"] * bool(self.failures)]
+        return pd.DataFrame(self.rows, columns=columns)
 
     def select(self, **wanted) -> list[SchemeResult]:
         """The results whose rows hold the `wanted` values: ``select(kappa=0.05, prior="ard")``."""
@@ -129,10 +140,10 @@ def compare(
     Parameters
     ----------
     schemes
-        Names among sgld, nuts, mf-guide, mf-ard-guide, nngp, mean-field, mean-field-ard,
-        adaptive-kernel, block-adaptive-kernel, langevin, nuts-collapsed, collapsed-guide,
-        kernel-renormalisation and deep-linear; None for the first seven, of those that cover the
-        problem. An unknown name, or a scheme that does not cover the network, is a ``ValueError``.
+        Names in :data:`analysis.schemes.registry.SCHEMES`; None for those that cover the problem and
+        take seconds: sgld, nuts, langevin, the guides with the collapsed one, and the theories,
+        those of a population at the data's P where they know of it. An unknown name, or a scheme
+        that does not cover the prior, is a ``ValueError``.
     key
         A ``jax.random.key``, by default of 0; each scheme gets its own, folded in by its place in
         that list, so that its answer does not depend on which others run.
@@ -144,11 +155,12 @@ def compare(
     Returns
     -------
     Comparison
-        Its ``table()`` has one row a scheme: the order parameter with its standard error, the test
-        MSE of one draw and of the mean, the relevance ratio, worst R-hat and ESS of functions,
-        Pareto k̂ (guides), elpd by PSIS-LOO, gradient evaluations and wall time. A scheme that
-        fails, such as SGLD at a step size that is too large, leaves a row with its error, and stops
-        no other; where all fail, the first error is raised.
+        Its ``table()`` has one row a scheme: the order parameter with its standard error, and its
+        deviation from that of NUTS in standard errors of the difference; the test MSE of one draw
+        and of the mean, the relevance ratio, worst R-hat and ESS of functions, Pareto k̂ (guides),
+        elpd by PSIS-LOO, gradient evaluations and wall time. A scheme that fails, such as SGLD at a
+        step size that is too large, leaves a row with its error, and stops no other; where all
+        fail, the first error is raised.
 
     Examples
     --------
@@ -286,6 +298,14 @@ def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
         elpd_i=pointwise,
         pareto_k=xr.zeros_like(pointwise),
     )
+
+
+def _deviation(row: dict, reference: dict | None) -> float | None:
+    """(m - m_NUTS)/√(se² + se_NUTS²)."""
+    if reference is None or row is reference or row["order_parameter"] is None:
+        return None
+    error = math.hypot(row["order_parameter_se"] or 0.0, reference["order_parameter_se"])
+    return (row["order_parameter"] - reference["order_parameter"]) / error
 
 
 def json_number(value):

@@ -27,13 +27,13 @@ class Scheme:
     """A way to the posterior: ``run(network, data, key, progress)`` -> (tree, fixed point or None).
 
     `priors` are those whose weights it covers, None for any, in all layers or, where not
-    `all_layers`, in one; `deep` says whether it covers several hidden layers; ``by_default(data)``
-    whether it runs where no scheme is named, None for never.
+    `all_layers`, in one; `deep` says whether it covers several hidden layers;
+    ``by_default(network, data)`` whether it runs where no scheme is named, None for never.
     """
 
     run: Callable[[Network, Dataset, jax.Array, ProgressCallback], tuple]
     priors: tuple[type[WeightPrior], ...] | None = None
-    by_default: Callable[[Dataset], bool] | None = lambda data: True
+    by_default: Callable[[Network, Dataset], bool] | None = lambda network, data: True
     all_layers: bool = True
     deep: bool = True
 
@@ -134,11 +134,20 @@ def _has_population(data: Dataset) -> bool:
     return isinstance(data.teacher, SparseParity | SingleIndex)
 
 
+def _solved_in_seconds(name: str, network: Network, data: Dataset) -> bool:
+    """Whether the theory takes seconds: not where it would sample particles, or a large network."""
+    if name in ("mean-field", "mean-field-ard", "adaptive-kernel"):
+        return _has_population(data)
+    if name == "block-adaptive-kernel":
+        even = isinstance(data.teacher, SparseParity) and data.teacher.degree in (2, 4, 6)
+        return even and network.activation == "relu" and not network.bias and max(network.widths) <= 128
+    return name == "nngp"
+
+
 def _theory(name: str) -> Scheme:
-    # Theories beyond the paper, and those that would sample particles, run where they are named.
-    by_default = {"nngp": lambda data: True, "mean-field": _has_population, "mean-field-ard": _has_population}
+    by_default = partial(_solved_in_seconds, name)
     solve, theory = partial(_fixed_point, name), THEORIES[name]
-    return Scheme(solve, theory.priors, by_default.get(name), deep=theory.deep)
+    return Scheme(solve, theory.priors, by_default, deep=theory.deep)
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -148,17 +157,17 @@ SCHEMES: dict[str, Scheme] = {
     "mf-ard-guide": Scheme(partial(_guide, MeanFieldARDGuide()), (ARD,), all_layers=False),
     **{name: _theory(name) for name in list(THEORIES)[:5]},
     # After the others: a scheme's place in this list picks its key.
-    "langevin": Scheme(partial(_sampler, "langevin"), by_default=None),
+    "langevin": Scheme(partial(_sampler, "langevin")),
     "nuts-collapsed": Scheme(partial(_sampler, "nuts-collapsed"), by_default=None),
     # 1200 steps are enough on the default problem; 4 × 1500 are within a tenth of NUTS's gradients.
-    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500), by_default=None),
+    "collapsed-guide": Scheme(partial(_guide, CollapsedGuide(), num_steps=1500)),
     **{name: _theory(name) for name in list(THEORIES)[5:]},
 }
 
 
 def default_schemes(network: Network, data: Dataset) -> list[str]:
     """Those that run where none is named; ARD's own guide stands for the plain one."""
-    offered = {name: s for name, s in SCHEMES.items() if s.by_default and s.by_default(data)}
+    offered = {name: s for name, s in SCHEMES.items() if s.by_default and s.by_default(network, data)}
     names = [name for name, scheme in offered.items() if scheme.covers(network)]
     return [name for name in names if not (name == "mf-guide" and "mf-ard-guide" in names)]
 

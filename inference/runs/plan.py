@@ -15,7 +15,7 @@ from inference.runs.binding import bind_kernel, check_init_params, stats_fields
 from inference.runs.datatree import build_tree
 from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_arrays
 from inference.runs.observables import complete_readouts, observe_draws
-from inference.starts import CHAIN_STARTS, check_problem, start_params
+from inference.starts import CHAIN_STARTS, Start, check_problem, start_name, start_params
 from models import CollapsedNetwork, Dataset, Network, checks
 
 # Hidden activations of one block, all chains together. The two matrix products of a step need few
@@ -54,7 +54,7 @@ class SamplingPlan:
     num_samples: int = 1000
     num_chains: int = 4
     thinning: int = 1
-    start: str = "prior"
+    start: Start = "prior"
     init_params: dict | None = None
     subsample_size: int | None = None
 
@@ -70,16 +70,19 @@ class SamplingPlan:
                 "subsample_size is for SGLD and other kernels without a Metropolis test; "
                 f"{type(self.kernel).__name__} needs the full batch (None)."
             )
+        self._key_start, self._key_chains = jax.random.split(self.key)
         if self.init_params is not None:
             own_model = self.kernel.model is self.network
             check_init_params(self.init_params, self.network, self.data, self.num_chains, own_model)
             self.start = "given"
-        else:
+        elif isinstance(self.start, str):
             checks.one_of("start", self.start, CHAIN_STARTS)
+        else:  # its values tell runs apart, its name alone would not
+            values = start_params(self.network, self.data, self._key_start, self.num_chains, self.start)
+            self.init_params, self.start = values, start_name(self.start)
         self._block = self._data_block()
         if self._block is not None:
             self.kernel = self.kernel.accumulating()
-        self._key_start, self._key_chains = jax.random.split(self.key)
         self._key_readouts = jax.random.fold_in(self.key, 2)
         self._stats = stats_fields(self.kernel)
 

@@ -3,6 +3,7 @@ its files."""
 
 import json
 import math
+from dataclasses import replace
 
 import arviz
 import jax
@@ -11,8 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import compare, plots
-from analysis.cli.compare import draw
-from analysis.schemes.compare import COLUMNS
+from analysis.cli.compare import draw, show_comparison
+from analysis.schemes.compare import COLUMNS, DEVIATION, Comparison, SchemeFailure, SchemeResult
 from analysis.schemes.kernels import sgld_steps
 from analysis.schemes.registry import SCHEMES, default_schemes
 from inference.fixed_points import NNGP
@@ -30,13 +31,53 @@ def test_rows_are_json_and_complete(small_comparison):
     rows = json.loads(json.dumps(small_comparison.rows, allow_nan=False))
     assert [row["scheme"] for row in rows] == ["nngp", "mean-field", "mf-guide", "sgld", "mean-field-ard"]
     assert [row["prior"] for row in rows] == ["isotropic"] * 3 + ["ard"] * 2
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(tuple(row) == (*COLUMNS, DEVIATION) for row in rows)
     by_scheme = {row["scheme"]: row for row in rows}
     assert by_scheme["sgld"]["r_hat_max"] is not None
     assert by_scheme["mf-guide"]["r_hat_max"] is None  # independent draws have no R-hat
     assert by_scheme["mf-guide"]["pareto_k"] is not None
     assert by_scheme["mean-field"]["elpd_loo"] is None  # a population theory has seen no data
     assert by_scheme["nngp"]["elpd_loo"] is not None
+
+
+def result(scheme, kappa, order_parameter, se, converged=True):
+    row = dict.fromkeys(COLUMNS) | {"scheme": scheme, "kappa": kappa, "prior": "isotropic"}
+    row |= {"order_parameter": order_parameter, "order_parameter_se": se, "converged": converged}
+    row |= {"test_mse_draw": 0.268, "test_mse_mean": 0.123, "relevance_ratio": 1.234, "r_hat_max": 1.011}
+    row |= {"ess_min": 4321.0, "pareto_k": 1.234, "gradient_evaluations": 1234567, "wall_time_s": 1234.5}
+    return SchemeResult(None, None, None, row)
+
+
+def test_the_deviation_from_nuts_is_in_standard_errors():
+    found = Comparison(
+        {},
+        (
+            result("nuts", 0.1, 0.60, 0.03),
+            result("sgld", 0.1, 0.50, 0.04),
+            result("mean-field", 0.1, 0.30, 0.0),
+            result("nuts", 0.2, 0.40, 0.03, converged=False),
+            result("sgld", 0.2, 0.50, 0.04),
+        ),
+        (SchemeFailure("langevin", "isotropic", 0.1, ValueError("no")),),
+    )
+    deviation = found.table().set_index(["kappa", "scheme"])[DEVIATION]
+    assert deviation[0.1, "sgld"] == pytest.approx(-2.0)
+    assert deviation[0.1, "mean-field"] == pytest.approx(-10.0)
+    assert deviation[[(0.1, "nuts"), (0.1, "langevin"), (0.2, "nuts"), (0.2, "sgld")]].isna().all()
+
+
+def test_the_table_on_the_terminal_is_grouped_and_fits_100_columns(capsys):
+    results = [result(name, kappa, 0.6, 0.012345) for kappa in (0.05, 0.1) for name in SCHEMES]
+    failure = SchemeFailure("langevin", "isotropic", 0.1, ValueError("SGLD has diverged"))
+    show_comparison(Comparison({}, tuple(results), (failure,)).table())
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line.startswith("κ")] == [
+        f"κ = {k}, isotropic prior" for k in (0.05, 0.1)
+    ]
+    assert max(map(len, shown)) <= 100
+    assert " ".join(shown[1].split()) == "m ± se Δm/se MSE of mean relevance R-hat ESS k̂ ∇U s ok"
+    figures = next(line for line in shown if line.startswith("nuts ")).split()
+    assert figures[:6] == ["nuts", "0.600", "0.012", "–", "0.268", "0.123"]
 
 
 def test_only_what_has_seen_the_data_has_a_likelihood_of_them(small_comparison):
@@ -56,7 +97,7 @@ def test_a_theory_s_row_holds_its_exact_figures(small_comparison, small_network,
 
 def test_a_scheme_s_answer_does_not_depend_on_the_others(small_comparison, small_network, small_data):
     alone = compare(small_network, small_data, ["mf-guide"], jax.random.key(1), workers=2)
-    row, again = small_comparison.select(scheme="mf-guide")[0].row, alone.rows[0]
+    row, again = small_comparison.select(scheme="mf-guide")[0].row, alone.results[0].row
     assert {k: v for k, v in row.items() if k != "wall_time_s"} == {
         k: v for k, v in again.items() if k != "wall_time_s"
     }
@@ -64,12 +105,17 @@ def test_a_scheme_s_answer_does_not_depend_on_the_others(small_comparison, small
 
 def test_default_schemes_follow_prior_and_teacher(small_network, small_data):
     ard = TwoLayerNetwork(input_dim=5, width=8, kappa=0.3, prior=ARD())
-    assert default_schemes(small_network, small_data) == ["sgld", "nuts", "mf-guide", "nngp", "mean-field"]
-    assert default_schemes(ard, small_data) == ["sgld", "nuts", "mf-ard-guide", "mean-field-ard"]
+    further = ["adaptive-kernel", "block-adaptive-kernel", "langevin", "collapsed-guide"]
+    theories = ["nngp", "mean-field"]
+    assert default_schemes(small_network, small_data) == ["sgld", "nuts", "mf-guide", *theories, *further]
+    assert default_schemes(ard, small_data) == ["sgld", "nuts", "mf-ard-guide", "mean-field-ard", *further]
+    for other in (replace(small_network, activation="tanh"), replace(small_network, width=512)):
+        assert "block-adaptive-kernel" not in default_schemes(other, small_data)
+    sampled = ["sgld", "nuts", "mf-guide", "nngp", "langevin", "collapsed-guide"]
     stairs = ParitySum(5, ((0,), (0, 1))).sample(jax.random.key(0), 20, 10)
-    assert default_schemes(small_network, stairs) == ["sgld", "nuts", "mf-guide", "nngp"]
+    assert default_schemes(small_network, stairs) == sampled
     plain = Dataset.from_arrays(small_data.x, small_data.y)
-    assert default_schemes(small_network, plain) == ["sgld", "nuts", "mf-guide", "nngp"]
+    assert default_schemes(small_network, plain) == sampled
 
 
 @pytest.mark.parametrize(

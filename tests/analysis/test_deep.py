@@ -74,8 +74,9 @@ def test_precisions_of_upper_layers_are_summed_up():
 
 
 def test_schemes_that_cover_deep_networks():
-    assert default_schemes(NETWORK, DATA) == ["sgld", "nuts", "mf-guide", "nngp"]
-    assert default_schemes(ARD_NETWORK, DATA) == ["sgld", "nuts", "mf-ard-guide"]
+    further = ["langevin", "collapsed-guide"]
+    assert default_schemes(NETWORK, DATA) == ["sgld", "nuts", "mf-guide", "nngp", *further]
+    assert default_schemes(ARD_NETWORK, DATA) == ["sgld", "nuts", "mf-ard-guide", *further]
     assert [name for name, scheme in SCHEMES.items() if not scheme.covers(NETWORK)] == [
         "mf-ard-guide", "mean-field", "mean-field-ard", "adaptive-kernel", "block-adaptive-kernel"
     ]  # fmt: skip

@@ -2,10 +2,12 @@
 one's own."""
 
 import json
+import re
 
 import pytest
 
 from analysis.cli import main
+from analysis.results.files import load_tree
 from analysis.schemes.kernels import KERNELS, choose_kernel
 from models import ARD, TwoLayerNetwork
 
@@ -65,3 +67,26 @@ def test_the_command_samples_by_underdamped_langevin_from_both_starts(capsys, tm
     row = json.loads(capsys.readouterr().out)
     assert row["scheme"] == "underdampedlangevin"
     assert row["gradient_evaluations"] == 4 * (50 + 250) * 2
+
+
+def test_the_command_starts_chains_from_a_theory_and_from_an_earlier_run(capsys, tmp_path):
+    problem = ["--input-dim", "5", "--degree", "2", "--width", "8", "--num-data", "30", "--num-test", "20"]
+    command = ["sample", *problem, "--kappa", "0.3", "--json", "--num-samples", "5", "--num-warmup", "0"]
+
+    def start(name, folder):
+        return main([*command, "--start", name, "--out", str(tmp_path / folder)])
+
+    assert start("mean-field", "first") == 0
+    assert start(str(tmp_path / "first" / "run.nc"), "second") == 0
+    for folder, started in (("first", "mean-field"), ("second", "sgld")):
+        with load_tree(tmp_path / folder / "run.nc") as tree:
+            assert tree.attrs["start"] == started
+    capsys.readouterr()
+    for name, sentence in (
+        ("nowhere", "start must be one of prior, aligned, both, .*collapsed-guide.*; got 'nowhere'"),
+        ("mean-field-ard", "does not apply to the prior 'isotropic'"),
+        (f"{tmp_path / 'first' / 'run.nc'}:no-label", "name one as .*run.nc:LABEL with LABEL among sgld"),
+    ):
+        assert start(name, "third") == 2
+        assert re.search(sentence, capsys.readouterr().err)
+        assert not (tmp_path / "third").exists()
