@@ -129,30 +129,26 @@ MUTANTS = {
     ],
     # --- theories ---
     "tests/inference/fixed_points/test_neuron.py -k 'conditional or radial or jacobian'": [
-        (f"{POINTS}/neuron/log_density.py", "0.5 * xp.log(screened)", "xp.log(screened)"),
+        (f"{POINTS}/neuron/density.py", "0.5 * xp.log(screened)", "xp.log(screened)"),
         (
-            f"{POINTS}/neuron/log_density.py",
+            f"{POINTS}/neuron/density.py",
             "coupling * overlap_squared * screened",
             "coupling * overlap_squared",
         ),
-        (f"{POINTS}/neuron/radius.py", "driven += 0.5", "driven += 1.0"),
-        (f"{POINTS}/neuron/density.py", "0.5 * density.coupling, -0.5])", "density.coupling, -0.5])"),
-        (
-            f"{POINTS}/neuron/density.py",
-            "[-coupling * by_e, 0.5 * coupling * by_h",
-            "[-coupling * by_h, 0.5 * coupling * by_h",
-        ),
+        (f"{POINTS}/neuron/density.py", "driven += 0.5", "driven += 1.0"),
+        (f"{POINTS}/neuron/averages.py", "0.5 * density.coupling, -0.5])", "density.coupling, -0.5])"),
+        (f"{POINTS}/neuron/averages.py", "fill(0, -coupling * by_e", "fill(0, -coupling * by_h"),
         (f"{POINTS}/branches/equations.py", "slope[:, :n] -= np.eye(n)", "slope[:, :n] += np.eye(n)"),
     ],
     "tests/inference/fixed_points/test_neuron.py -k 'divided_out or draws_have'": [
-        (f"{POINTS}/neuron/density.py", "means[-1][0, -2:] /= exactness", "exactness = exactness"),
-        (f"{POINTS}/neuron/radius.py", "0.5 * self.dimension * log_v", "self.dimension * log_v"),
+        (f"{POINTS}/neuron/averages.py", "means[-1][0, -2:] /= exactness", "exactness = exactness"),
+        (f"{POINTS}/neuron/density.py", "0.5 * self.dimension * log_v", "self.dimension * log_v"),
     ],
     "tests/inference/fixed_points/test_populations.py": [
         (f"{POINTS}/populations/hermite.py", "out[n] = (-1) ** n * current", "out[n] = current"),
         (f"{POINTS}/populations/hermite.py", "return 1 - 8 * owens_t", "return 1 - 4 * owens_t"),
         (f"{POINTS}/populations/hermite.py", "(-1) ** (n - 1) * slope**n", "slope**n"),
-        (f"{POINTS}/populations/harmonics.py", "- degree * math.log(2)", "- math.log(2)"),
+        (f"{POINTS}/populations/single_index.py", "- degree * math.log(2)", "- math.log(2)"),
         (f"{POINTS}/populations/parity.py", "power = 0.5 * (", "power = ("),
         (
             f"{POINTS}/populations/single_index.py",
