@@ -141,11 +141,7 @@ MUTANTS = {
         ),
         (f"{POINTS}/neuron/density.py", "driven += 0.5", "driven += 1.0"),
         (f"{POINTS}/neuron/averages.py", "0.5 * density.coupling, -0.5])", "density.coupling, -0.5])"),
-        (
-            f"{POINTS}/neuron/averages.py",
-            "[-coupling * by_e, 0.5 * coupling * by_h",
-            "[-coupling * by_h, 0.5 * coupling * by_h",
-        ),
+        (f"{POINTS}/neuron/averages.py", "fill(0, -coupling * by_e", "fill(0, -coupling * by_h"),
         (f"{POINTS}/branches/equations.py", "slope[:, :n] -= np.eye(n)", "slope[:, :n] += np.eye(n)"),
     ],
     "tests/inference/fixed_points/test_neuron.py -k 'divided_out or draws_have'": [

@@ -674,15 +674,15 @@ class AdaptiveKernelOracle(Theory):
             p = log + drive**2 * full
             p = np.exp(p - p.max())
             brought = self.width * self.c * float(p @ power) / p.sum()
-            return (
-                log_drive
-                - math.log(resolvent[t, t])
-                + math.log1p((brought - state.kernel[t, t]) * resolvent[t, t])
-            )
+            rest = 1 + (brought - state.kernel[t, t]) * resolvent[t, t]
+            # Where modes mix, a kernel with so small a Λ_tt may be none: the drive is too small.
+            return log_drive - math.log(resolvent[t, t]) + math.log(max(rest, 1e-9))
 
         high = math.log(1 / state.ridge) + 1e-9
         guess = math.log(state.drive[t]) if state.drive[t] > 0 else high
         low = min(guess, high) - 0.05
+        while excess(high) < 0:
+            high += 0.5
         while excess(low) > 0:
             high, low = low, low - 2 * (high - low)
         return replace(state, drive=math.exp(brentq(excess, low, high, xtol=1e-10)) * direction)

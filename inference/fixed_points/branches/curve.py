@@ -24,7 +24,7 @@ from inference.fixed_points.populations.problem import PopulationProblem
 
 # Node sets, and points of each with up to four components and with more.
 _COARSE, _FINE = (1, 8, 16), (4, 16, 32)
-_MAX_NODES = 1 << 19  # of all sets together
+_MAX_NODES, _MAX_COARSE = 1 << 19, 1 << 17  # of all sets together
 _PER_INTERVAL = 24
 _GRAIN = math.log(4.0)  # lowest ridges are rounded down to these steps, so that solutions share a curve
 # How far below the lowest ridge the curve is followed, by the m it has reached: folds from there
@@ -104,14 +104,14 @@ def _followed(
     nodes = lattice(problem)
     points = few if problem.population.num_components <= 4 else many
     cells = np.arange(nodes.num_cells)
-    if num_sets * points * len(cells) > _MAX_NODES:
+    if num_sets > 1 and num_sets * points * len(cells) > _MAX_NODES:
         # Few points everywhere tell the cells that any solution needs.
         found: set[int] = set()
         rough = 1 << max(int(math.log2(_MAX_NODES / len(cells))), 0)
         _follow(kind(nodes), [nodes.nodes(cells, 0, min(rough, points))], lowest, found)
         cells = np.array(sorted(found))
-        while points > 1 and num_sets * points * len(cells) > _MAX_NODES:
-            points //= 2
+    while points > 1 and num_sets * points * len(cells) > (_MAX_NODES if num_sets > 1 else _MAX_COARSE):
+        points //= 2
     sets = [nodes.nodes(cells, seed, points) for seed in range(num_sets)]
     return _follow(kind(nodes), sets, lowest)
 

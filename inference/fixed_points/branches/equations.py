@@ -166,7 +166,8 @@ class System:
         """Averages at these natural parameters."""
         everywhere = self._active is None
         used = self.sets if everywhere else self._active
-        found = averages(self.density(naturals), used, self.equations.screened)
+        driven = self.equations.lattice.kernel.driven
+        found = averages(self.density(naturals), used, self.equations.screened, driven)
         if everywhere:
             cutoff = math.exp(-_SCREEN_MARGIN) * max(w.max() for w in found.weights)
             kept = [w > cutoff for w in found.weights]

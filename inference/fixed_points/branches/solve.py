@@ -22,7 +22,7 @@ from models import TwoLayerNetwork, checks
 TOLERANCE = 1e-8  # on max |T(θ) - θ|
 _NEAR = 1e-4  # the same, near enough to go on with all nodes
 NUM_SETS = 8
-_POINTS = {1: 8, 2: 8, 3: 32, 4: 64}  # of a set, by the number of components; more above
+_POINTS = {1: 8, 2: 8, 3: 32, 4: 32}  # of a set, by the number of components; more above
 _MAX_NODES = 1 << 18  # of a set
 _SAME = 1e-5  # roots closer than this in every unknown are one
 _IDLE, _NEEDED = 1e-14, 1e-10  # shares below which a cell is left out, and above which it may not be missing

@@ -52,7 +52,12 @@ class Averages:
 
 
 @np.errstate(all="ignore")  # a trial state too far out gives NaN, and no step goes there
-def averages(density: NeuronDensity, sets: list[NodeSet], screened: bool = False) -> Averages:
+def averages(
+    density: NeuronDensity,
+    sets: list[NodeSet],
+    screened: bool = False,
+    driven: np.ndarray | slice = slice(None),
+) -> Averages:
     """Averages of the features over the density; sets count by their weight.
 
     Parameters
@@ -63,6 +68,9 @@ def averages(density: NeuronDensity, sets: list[NodeSet], screened: bool = False
         Independent node sets.
     screened
         Whether to skip E[v h s] in the response, which the adaptive kernel does not need.
+    driven
+        The features that B² may be made of; the response to others' η_B is left out, as is that to
+        η_ρ but for the second moments.
     """
     # Side by side: NumPy computes outside the interpreter's lock.
     moments = list(_pool().map(density.moments, sets)) if len(sets) > 1 else [density.moments(sets[0])]
@@ -77,10 +85,7 @@ def averages(density: NeuronDensity, sets: list[NodeSet], screened: bool = False
     for nodes, m, w, alone, share in zip(sets, moments, weights, own, shares, strict=True):
         means.append((m[1:4] * alone) @ nodes.features)
         raw_mean += share * means[-1]
-        gram = [_gram(nodes.features, w * m[row]) for row in range(4, 7)]
-        if not screened:
-            gram += [_gram(nodes.features, w * m[row]) for row in (7, 8)]
-        response += _products(gram, density.coupling, screened)
+        response += _products(nodes.features, w * m[4:], density.coupling, driven, screened)
         exactness, slope = nodes.directions.ratio(density.naturals[2, -2:])
         means[-1][0, -2:] /= exactness
         by_ratio += means[-1][0, -2:, None] * share * slope
@@ -106,22 +111,26 @@ def averages(density: NeuronDensity, sets: list[NodeSet], screened: bool = False
     )
 
 
-def _gram(features: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return features.T @ (features * weight[:, None])
-
-
-def _products(gram: list[np.ndarray], coupling: float, screened: bool) -> np.ndarray:
+def _products(features, weights: np.ndarray, coupling: float, driven, screened: bool) -> np.ndarray:
     """E[v s · score] and E[v h s · score] + E[v s · dh/dη], shape (2, K, 3, K).
 
-    ∂ log p/∂(η_G, η_B, η_ρ) = (-c v e s, ½ c v h s, -½ v s) and ∂h/∂η_G = -c v h² s.
+    ∂ log p/∂(η_G, η_B, η_ρ) = (-c v e s, ½ c v h s, -½ v s) and ∂h/∂η_G = -c v h² s, with `weights`
+    (5, n) those of v² times 1, h, e, h² and h e.
     """
-    plain, by_h, by_e, *squared = gram
-    out = np.zeros((2, len(plain), 3, len(plain)))
-    out[0] = np.stack([-coupling * by_e, 0.5 * coupling * by_h, -0.5 * plain], axis=1)
+    plain, by_h, by_e, by_hh, by_he = weights
+    out = np.zeros((2, features.shape[1], 3, features.shape[1]))
+
+    def fill(row, over_g, over_b, over_rho):
+        for column, weight, part in (
+            (0, over_g, slice(None)),
+            (1, over_b, driven),
+            (2, over_rho, slice(-2, None)),
+        ):
+            out[row, :, column][:, part] = features.T @ (features[:, part] * weight[:, None])
+
+    fill(0, -coupling * by_e, 0.5 * coupling * by_h, -0.5 * plain)
     if not screened:
-        by_hh, by_he = squared
-        rows = [-coupling * (by_he + by_hh), 0.5 * coupling * by_hh, -0.5 * by_h]
-        out[1] = np.stack(rows, axis=1)
+        fill(1, -coupling * (by_he + by_hh), 0.5 * coupling * by_hh, -0.5 * by_h)
     return out
 
 

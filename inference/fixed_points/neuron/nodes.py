@@ -176,7 +176,12 @@ class Lattice:
         beyond = cells % math.prod(self.shape[len(chart.direction_axes) :])
         uniforms = self._rotated(points[index, len(axes) :], np.repeat(beyond, num_points))
         set_of_nodes = self.at(y, uniforms, np.repeat(cells, num_points), position)
-        return NodeSet(**vars(set_of_nodes) | {"directions": self._directions(points)})
+        if len(axes) == len(chart.direction_axes) and len(cells) == self.num_cells:
+            found = set_of_nodes.log_measure, set_of_nodes.features[:, -2:]  # every direction, as it is
+        else:
+            found = self._directions(points)
+        directions = DirectionPrior(*found, self.problem.input_dim, self.problem.counts)
+        return NodeSet(**vars(set_of_nodes) | {"directions": directions})
 
     def at(self, y, uniforms, cell: np.ndarray, position: np.ndarray) -> NodeSet:
         """Nodes at coordinates y (n, axes) in the given cells; without :class:`DirectionPrior`."""
@@ -222,7 +227,7 @@ class Lattice:
         low, step = np.array([(axis.low, axis.step) for axis in self.chart.axes]).T
         return low + step * (position + shift)
 
-    def _directions(self, points: np.ndarray) -> DirectionPrior:
+    def _directions(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         axes = self.chart.direction_axes
         shape = tuple(axis.count for axis in axes)
         position = np.indices(shape).reshape(len(axes), -1).T
@@ -231,7 +236,7 @@ class Lattice:
         uniforms = np.tile(points[:, len(self.chart.axes) :], (len(position), 1))
         neurons = self.chart.directions(y, uniforms)
         moments = self.problem.population.second_moments(neurons.components, neurons.norms)
-        return DirectionPrior(neurons.log_measure, moments, self.problem.input_dim, self.problem.counts)
+        return neurons.log_measure, moments
 
 
 @lru_cache(maxsize=6)

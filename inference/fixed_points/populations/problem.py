@@ -95,6 +95,12 @@ class Kernel:
         first, second = np.array([(a, a) for a in count] + off).T
         return first, second
 
+    @cached_property
+    def driven(self) -> np.ndarray:
+        """Positions of the pairs within the target's sector, which B² is made of."""
+        sector = self.modes[self.target].sector
+        return np.flatnonzero([self.modes[first].sector == sector for first in self.pairs[0]])
+
     @property
     def num_pairs(self) -> int:
         """Of modes, the diagonal included."""
