@@ -49,15 +49,18 @@ def leave_one_out(tree: xr.DataTree):
             return None
 
 
-def with_exact_loo(tree: xr.DataTree, elpd: np.ndarray, log_density: np.ndarray) -> xr.DataTree:
-    """`tree` with the leave-one-out of a Gaussian process, in closed form, instead of by PSIS.
+def with_exact_loo(
+    tree: xr.DataTree, elpd: np.ndarray, log_density: np.ndarray, prior_weights: bool
+) -> xr.DataTree:
+    """`tree` with a theory's leave-one-out in closed form, instead of by PSIS.
 
     `elpd` are log p(y_μ | the other targets), `log_density` log p(y_μ | all of them), each (P,).
-    They are of the process at infinite width, and the draws networks of finite width whose hidden
-    weights have not seen the data: nothing that reweights them has a meaning, and their groups
-    ``log_likelihood`` and ``log_prior`` go.
+    With `prior_weights` they are of the process at infinite width, and the draws networks of finite
+    width whose hidden weights have not seen the data: nothing that reweights them has a meaning,
+    and their groups ``log_likelihood`` and ``log_prior`` go.
     """
-    tree = tree.drop_nodes(["log_likelihood", "log_prior"], errors="ignore")
+    if prior_weights:
+        tree = tree.drop_nodes(["log_likelihood", "log_prior"], errors="ignore")
     points = {"data": np.arange(len(elpd))}
     tree[EXACT_LOO] = xr.Dataset({"elpd": ("data", elpd), "log_density": ("data", log_density)}, points)
     return tree

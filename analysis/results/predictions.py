@@ -71,8 +71,9 @@ def predict(
             raise ValueError(
                 "run holds no draws; give a folder of mfzoo sample or mfzoo compare, or its run.nc."
             )
-        checks.one_of("result", result, labels)
-        tree = tree[result]
+        label = labels[0] if result is None and len(labels) == 1 else result
+        checks.one_of("result", label, labels)
+        tree = tree[label]
     x, index = _inputs(tree, table)
     units = tree.attrs.get("standardisation")
     units = None if units is None else Standardisation(**json.loads(units))

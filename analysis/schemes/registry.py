@@ -12,6 +12,7 @@ from analysis.diagnostics.importance import with_exact_loo
 from analysis.schemes.kernels import KERNELS, KernelChoice
 from analysis.theory.theories import THEORIES
 from inference import CollapsedGuide, MeanFieldARDGuide, MeanFieldGuide, fit, sample
+from inference.fixed_points.regression.readouts import ReadoutSampler
 from inference.runs.datatree import build_tree
 from inference.runs.progress import ProgressCallback
 from models import ARD, Dataset, Network, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior, checks
@@ -126,7 +127,8 @@ def _fixed_point(name, network, data, key, progress):
         extra_attributes={"population": int(population), "converged": int(point.converged)},
     )
     if hasattr(point, "elpd_loo_pointwise"):
-        tree = with_exact_loo(tree, point.elpd_loo_pointwise, point.log_density_pointwise)
+        prior_weights = isinstance(point.sampler, ReadoutSampler)
+        tree = with_exact_loo(tree, point.elpd_loo_pointwise, point.log_density_pointwise, prior_weights)
     progress(1, 1, "")
     return tree, point
 

@@ -119,5 +119,6 @@ def test_one_of_several_results_is_named(run, tmp_path):
     save_tree(xr.DataTree(children={"sgld-ard-kappa0.1": tree.copy()}), tmp_path / "run.nc")
     wanted = predict(tree, frame)
     np.testing.assert_allclose(predict(tmp_path, frame, result="sgld-ard-kappa0.1"), wanted)
-    with pytest.raises(ValueError, match=r"result must be one of sgld-ard-kappa0\.1"):
-        predict(load_tree(tmp_path / "run.nc"), frame)
+    np.testing.assert_allclose(predict(load_tree(tmp_path / "run.nc"), frame), wanted)  # there is but one
+    with pytest.raises(ValueError, match=r"result must be one of sgld-ard-kappa0\.1; got 'nuts'"):
+        predict(tmp_path, frame, result="nuts")
