@@ -25,8 +25,8 @@ def log_prior(network: Network, sites: dict[str, jax.Array]) -> dict[str, jax.Ar
     >>> from models import ARD, TwoLayerNetwork
     >>> network = TwoLayerNetwork(input_dim=2, width=1, kappa=0.1, prior=ARD())
     >>> terms = log_prior(network, {"w": np.zeros((1, 2)), "a": np.zeros(1), "rho": np.ones(2)})
-    >>> {name: round(float(term), 3) for name, term in terms.items()}  # -½ log 2π a weight
-    {'rho': -0.347, 'w': -1.838, 'a': -0.919}
+    >>> {name: round(float(term), 3) for name, term in terms.items()}  # w, a: -½ log 2π each
+    {'rho': -2.038, 'w': -1.838, 'a': -0.919}
     """
     network = replace(network, prior=_centred(network.prior))
     model = substitute(seed(network.sample_parameters, jax.random.key(0)), data=sites)
