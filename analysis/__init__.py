@@ -25,6 +25,7 @@ _PLACES = {
     "match_neurons": "diagnostics",
     "order_parameters": "results.order_parameters",
     "phase_diagram": "theory.phase_diagram",
+    "predict": "results.predictions",
     "prior_predictive": "results.prior_predictive",
     "report": "report.page",
     "save_tree": "results.files",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models import checks
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -35,11 +37,45 @@ _REMEDIES = [
 
 def read_file(path: Path, target: str | None) -> dict:
     """Arguments of ``Dataset.from_arrays`` from a ``.npz``, ``.csv`` or ``.parquet`` file."""
+    _check_file(path)
+    return (_read_npz if path.suffix == ".npz" else _read_table)(path, target)
+
+
+def read_inputs(path: Path, names: list[str] | None, count: int) -> np.ndarray:
+    """Inputs (P, count) of new rows from such a file, see :func:`take_inputs`; no target needed."""
+    _check_file(path)
+    what = f"data file {path.name!r}"
+    if path.suffix != ".npz":
+        return take_inputs(_read_columns(path), names, count, what)
+    x = checks.finite_array("x", _read_npz(path, None, ("x",))["x"], ndim=2)
+    if x.shape[1] != count:
+        raise ValueError(f"{what} must have the run's {count} inputs as columns of x, got {x.shape[1]}.")
+    return x
+
+
+def take_inputs(table: pd.DataFrame, names: list[str] | None, count: int, what: str) -> np.ndarray:
+    """The columns `names` of a table in that order; without names all of them, `count` in number.
+
+    ``ValueError``, of the table as `what`, for columns that are missing or hold no numbers.
+    """
+    table = table.set_axis([str(name) for name in table], axis=1)
+    if names is None and table.shape[1] != count:
+        raise ValueError(f"{what} must have the run's {count} inputs as columns, got {table.shape[1]}.")
+    wanted = list(table) if names is None else names
+    missing = [repr(name) for name in wanted if name not in table]
+    if missing:
+        noun, verb = ("column", "is an input") if len(missing) == 1 else ("columns", "are inputs")
+        raise ValueError(
+            f"{what} lacks the {noun} {listed(missing)}, which {verb} of the run; it has {listed(list(table))}."
+        )
+    return checks.finite_array(what, _numbers(table[wanted], None, what), ndim=2)
+
+
+def _check_file(path: Path) -> None:
     if path.suffix not in (".npz", ".csv", ".parquet"):
         raise ValueError(f"data file must end in .npz, .csv or .parquet, got {path.name!r}.")
     if not path.is_file():
         raise ValueError(f"data file {str(path)!r} does not exist or is not a file; check the path.")
-    return (_read_npz if path.suffix == ".npz" else _read_table)(path, target)
 
 
 def _read_table(path: Path, target: str | None) -> dict:
@@ -49,9 +85,7 @@ def _read_table(path: Path, target: str | None) -> dict:
     the most names of the header; where they are not commas, numbers may have decimal commas. An
     input that counts the rows or repeats the target, which no new row can tell, is warned about.
     """
-    table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    if table.empty:
-        raise ValueError(f"data file {path.name!r} must have at least one row below its header.")
+    table = _read_columns(path)
     if table.shape[1] < 2:
         raise ValueError(
             f"data file {path.name!r} must have at least two columns, inputs and a target, with commas, "
@@ -61,22 +95,34 @@ def _read_table(path: Path, target: str | None) -> dict:
     target = table.columns[-1] if target is None else target
     if target not in table:
         raise ValueError(f"target {target!r} is not a column; the columns are {', '.join(table)}.")
-    _check_numeric(table, target)
-    missing = table.isna().sum()
-    missing = missing[missing > 0]
-    if len(missing):
-        counts = _listed([f"{name!r} {count}" for name, count in missing.items()])
-        raise ValueError(
-            f"data file {path.name!r} has missing values (column and count: {counts}, of {len(table)} rows); "
-            "remove or impute those rows first."
-        )
-    table = table.astype(float)
+    table = _numbers(table, target, f"data file {path.name!r}")
     _warn_of_leaks(table, target)
     inputs = table.drop(columns=target)
     return {"x": inputs.to_numpy(), "y": table[target].to_numpy(), "names": tuple(inputs)}
 
 
-def _read_npz(path: Path, target: str | None) -> dict:
+def _read_columns(path: Path) -> pd.DataFrame:
+    table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    if table.empty:
+        raise ValueError(f"data file {path.name!r} must have at least one row below its header.")
+    return table
+
+
+def _numbers(table: pd.DataFrame, target: str | None, what: str) -> pd.DataFrame:
+    """The table in floating point; ``ValueError`` for what is no number, or missing."""
+    _check_numeric(table, target)
+    missing = table.isna().sum()
+    missing = missing[missing > 0]
+    if len(missing):
+        counts = listed([f"{name!r} {count}" for name, count in missing.items()])
+        raise ValueError(
+            f"{what} has missing values (column and count: {counts}, of {len(table)} rows); "
+            "remove or impute those rows first."
+        )
+    return table.astype(float)
+
+
+def _read_npz(path: Path, target: str | None, needed: tuple[str, ...] = ("x", "y")) -> dict:
     if target is not None:
         raise ValueError(
             "target names a column of a .csv or .parquet file; an .npz file holds its targets in the array y."
@@ -88,8 +134,8 @@ def _read_npz(path: Path, target: str | None) -> dict:
         raise ValueError(
             f"data file {path.name!r} is not a readable .npz archive of number arrays; write it with numpy.savez."
         ) from None
-    if not {"x", "y"} <= set(arrays):
-        raise ValueError(f"data file {path.name!r} must hold arrays named x and y.")
+    if not set(needed) <= set(arrays):
+        raise ValueError(f"data file {path.name!r} must hold arrays named {' and '.join(needed)}.")
     return arrays
 
 
@@ -122,7 +168,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if all(map(_is_number, header)) and header != [str(j) for j in range(len(header))]:
         raise ValueError(
             f"data file {path.name!r} must have a header, but its first line holds the numbers "
-            f"{_listed(header)}; put a line with the names of the columns above it."
+            f"{listed(header)}; put a line with the names of the columns above it."
         )
     if len(rows) > 1 and len(rows[1]) > len(header):
         raise ValueError(
@@ -149,7 +195,7 @@ def _is_number(field: str) -> bool:
     return re.fullmatch(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?\s*", field, re.IGNORECASE) is not None
 
 
-def _check_numeric(table: pd.DataFrame, target: str) -> None:
+def _check_numeric(table: pd.DataFrame, target: str | None) -> None:
     import pandas as pd
     from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
@@ -165,7 +211,7 @@ def _check_numeric(table: pd.DataFrame, target: str) -> None:
     known = [said for pattern, said in _REMEDIES if re.fullmatch(pattern, value.strip(), re.IGNORECASE)]
     noun, verb = ("column", "is") if len(text) == 1 else ("columns", "are")
     raise ValueError(
-        f"{noun} {_listed([repr(name) for name in text])} {verb} not numeric, row {row} of {text[0]!r} "
+        f"{noun} {listed([repr(name) for name in text])} {verb} not numeric, row {row} of {text[0]!r} "
         f"being {value[:30]!r}; {known[0] if known else remedy}."
     )
 
@@ -181,6 +227,7 @@ def _warn_of_leaks(table: pd.DataFrame, target: str) -> None:
         warnings.warn(f"input {name!r} {found}; remove that column from the file.", stacklevel=5)
 
 
-def _listed(items: list[str]) -> str:
+def listed(items: list[str]) -> str:
+    """The first few of `items`, and how many more there are."""
     more = len(items) - _SHOWN
     return ", ".join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -14,6 +14,7 @@ COMMANDS = {
     "phase": ("Phase", "Solve theories over a grid of noises and data sizes, and draw the phase diagram."),
     "sample": ("Sample", "Sample one posterior and diagnose it."),
     "sweep": ("Sweep", "Run schemes on every cell of a grid, in parallel, never a finished cell twice."),
+    "predict": ("Predict", "Predict new rows by a run, in the units of the file that it was made from."),
     "diagnose": ("Diagnose", "Say of each result whether it can be trusted, and if not, why."),
     "report": ("Report", "Write one HTML page on one run or several side by side."),
     "reproduce": ("Reproduce", "Reproduce the experiment: sampled networks, and theories over them."),

@@ -1,6 +1,7 @@
 """Options that commands share, each declared once."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -135,9 +136,12 @@ class Problem:
     """Width-scaling exponent γ of f = N^-γ Σ a φ(w·x)."""
     alpha0: float = 4.0
     """Shape α0 of the Gamma density of ard, neuron-ard and grouped-ard; its rate is α0/d."""
+    bias: bool = False
+    """Give the hidden neurons biases b ~ Normal(0, 1): f may then have an offset."""
 
     def network(self, kappa: float, prior: str) -> Network:
-        options = {"gamma": self.gamma, "activation": self.activation, "prior": self.prior(prior)}
+        options = {"gamma": self.gamma, "activation": self.activation, "bias": self.bias}
+        options["prior"] = self.prior(prior)
         if self.widths:
             network = DeepNetwork(self.input_dim, self.widths, kappa, **options)
         else:
@@ -185,10 +189,17 @@ class DataOptions:
     def load(self, problem: Problem, seed: int) -> Dataset:
         """The data, the same for a seed; says in which units answers are, if not their own."""
         if self.data is not None:
-            data = Dataset.from_file(
-                self.data, target=self.target, test_fraction=self.test_fraction, seed=seed
-            )
+            options = {"target": self.target, "test_fraction": self.test_fraction, "seed": seed}
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always", UserWarning)
+                data = Dataset.from_file(self.data, **options)
+            for warning in found:
+                note(f"warning: {warning.message}")
             data = data.standardised() if self.standardise else data
+            if not problem.bias:
+                note(
+                    "without hidden biases f is 0 where all inputs are 0 (their mean, in standard units): see --bias"
+                )
         elif self.target is not None:
             raise ValueError("target names a column of the file given by --data; give that too.")
         elif self.test_fraction != DataOptions.test_fraction:

@@ -31,7 +31,7 @@ class ListPriors:
     plot: bool = False
     """Draw the prior predictive."""
     num_draws: int = 1000
-    """Networks drawn from each prior, a multiple of 4."""
+    """Networks drawn from each prior."""
 
     def run(self) -> None:
         if self.plot or self.output.out is not None:

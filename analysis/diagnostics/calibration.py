@@ -1,10 +1,7 @@
 """Are the predictive intervals honest? Coverage at test points, LOO-PIT at training points."""
 
 from dataclasses import dataclass
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,13 +11,12 @@ from scipy.special import ndtr, ndtri
 from analysis.diagnostics.check import PREDICTIONS, Check
 from analysis.diagnostics.functions import all_draws
 from analysis.diagnostics.importance import NoTailError, has_seen_data
-from analysis.diagnostics.provenance import network_of
+from analysis.results.predictions import function_of_draws, network_of
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 # Chance of a false alarm of each of the two checks (coverage: over all its levels together).
 SIGNIFICANCE = 0.01
 _PSEUDO_TRUTHS = 400
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def calibrate(tree: xr.DataTree, seed: int = 0) -> Calibration:
     [0.5, 0.8, 0.9, 0.95]
     """
     target_noise = network_of(tree).kappa * tree["observed_data"].sizes["data"] ** 0.5
-    f, y_test = all_draws(tree["predictions"].f), tree["constant_data"].y_test.to_numpy()
+    f, y_test = all_draws(tree["predictions"].f), tree["predictions_constant_data"].y_test.to_numpy()
     coverage = _coverage(f, y_test, target_noise, np.random.default_rng(seed))
     pit = np.mean(ndtr((y_test - f) / target_noise), axis=0)
     loo_pit = _loo_pit(tree, target_noise) if has_seen_data(tree) else None
@@ -116,22 +112,9 @@ def _loo_pit(tree: xr.DataTree, target_noise: float) -> np.ndarray | None:
         weights[:, varies] = np.exp(array_stats.psislw(log_likelihood[:, varies].T, axis=-1)[0]).T
     except NoTailError:
         return None
-    residual = tree["observed_data"].y.to_numpy() - train_function(tree)
+    f = function_of_draws(tree, tree["constant_data"].x.to_numpy())
+    residual = tree["observed_data"].y.to_numpy() - f
     return np.sum(weights * ndtr(residual / target_noise), axis=0)
-
-
-def train_function(tree: xr.DataTree) -> np.ndarray:
-    """f at the training inputs, (draw, data), all chains together."""
-    posterior, network = tree["posterior"].to_dataset(), network_of(tree)
-    names = network.parameter_names
-    params = {name: jnp.asarray(all_draws(posterior[name]), jnp.float32) for name in names}
-    x = jnp.asarray(tree["constant_data"].x.to_numpy(), jnp.float32)
-    return np.asarray(_apply(network, params, x), float)
-
-
-@partial(jax.jit, static_argnums=0)
-def _apply(network, params, x):
-    return jax.lax.map(lambda one: network.apply(one, x), params, batch_size=_BATCH)
 
 
 def check_calibration(calibration: Calibration) -> list[Check]:

@@ -12,6 +12,7 @@ from analysis.diagnostics.convergence import check_convergence, convergence_tabl
 from analysis.diagnostics.differences import check_start, start_dependence
 from analysis.diagnostics.energy import check_energy
 from analysis.diagnostics.importance import check_guide, guide_pareto_k, leave_one_out
+from analysis.diagnostics.readouts import check_readouts
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def diagnose(tree: xr.DataTree, superchains: Sequence[int] | None = None) -> Dia
     """
     tables = {"functions": convergence_table(tree, superchains)}
     pareto_k = guide_pareto_k(tree)
-    checks = [*check_convergence(tree, tables["functions"]), *check_energy(tree)]
+    checks = [*check_convergence(tree, tables["functions"]), *check_energy(tree), *check_readouts(tree)]
     if tree.attrs.get("start") == "both" and tree["posterior"].sizes["chain"] > 1:
         tables["start"] = start_dependence(tree)
         checks.append(check_start(tables["start"], ("prior", "aligned")))

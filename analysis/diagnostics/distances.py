@@ -58,8 +58,8 @@ def distances(trees: Mapping[str, xr.DataTree], reference: str | None = None) ->
     (0.0, ('scheme',))
     """
     reference = _reference(trees, reference)
-    x_test = trees[reference]["constant_data"].x_test
-    if not all(np.array_equal(tree["constant_data"].x_test, x_test) for tree in trees.values()):
+    x_test = trees[reference]["predictions_constant_data"].x_test
+    if not all(np.array_equal(tree["predictions_constant_data"].x_test, x_test) for tree in trees.values()):
         raise ValueError("trees must share their test inputs; compare results on the same data.")
     f = {n: t["predictions"].f.isel(test=slice(_MOST_POINTS)).astype(float) for n, t in trees.items()}
     draws = {label: _effective_draws(f[label], is_independent(trees[label])) for label in trees}

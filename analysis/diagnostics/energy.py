@@ -31,9 +31,8 @@ def check_energy(tree: xr.DataTree) -> list[Check]:
     stats, checks = stats_of(tree), []
     if "energy" in stats:
         checks.append(_check_bfmi(stats["energy"].astype(float)))
-    if "diverging" in stats:
-        figure = "energy" if "energy" in stats else None
-        checks.append(_check_divergences(stats["diverging"].to_numpy(), figure))
+    if {"energy", "diverging"} <= set(stats):  # where a Langevin step diverges the run is stopped instead
+        checks.append(_check_divergences(stats["diverging"].to_numpy()))
     if "n_steps" in stats:
         checks.append(_check_tree_depth(settings_of(tree), stats["n_steps"].to_numpy()))
     return checks
@@ -55,14 +54,14 @@ def _check_bfmi(energy: xr.DataArray) -> Check:
     return make("failed", message, value=worst)
 
 
-def _check_divergences(diverging: np.ndarray, figure: str | None) -> Check:
+def _check_divergences(diverging: np.ndarray) -> Check:
     count, total = int(diverging.sum()), diverging.size
     status, message = "passed", f"none of {total} trajectories diverged"
     if count:
         status, why = "failed", "the draws leave out a region of high curvature"
         remedy = "use a non-centred parametrisation, or raise target_accept_prob"
         message = f"{count} of {total} trajectories diverged: {why}; {remedy}"
-    return Check("divergences", POSTERIOR, status, message, float(count), 0.0, figure)
+    return Check("divergences", POSTERIOR, status, message, float(count), 0.0, "energy")
 
 
 def _check_tree_depth(settings: dict, num_steps: np.ndarray) -> Check:

@@ -9,9 +9,6 @@ import xarray as xr
 
 from analysis.results.order_parameters import group
 
-_TEST_POINTS = 10
-_LARGEST_NEURONS = 5
-
 
 def functions_of(tree: xr.DataTree) -> xr.Dataset:
     """The label-free functions of every draw, one scalar variable (chain, draw) each.
@@ -20,23 +17,8 @@ def functions_of(tree: xr.DataTree) -> xr.Dataset:
     every input's weights, the largest neuron norms, the log density, and log ρ_j where the prior
     has precisions; of the precisions of a deep network's upper layers the mean of the logarithm.
     """
-    values = group(tree, "order_parameters").astype(float)
-    picked = {name: values[name] for name in ("order_parameter", "train_mse", "test_mse")}
-    picked |= _components("f", group(tree, "predictions").f, "test", _TEST_POINTS)
-    picked |= _components("second_moment", values.second_moment, "input")
-    picked |= _components("neuron_norm", values.neuron_norm, "neuron_rank", _LARGEST_NEURONS)
-    if (density := log_density_of(tree)) is not None:
-        picked["log_density"] = density
-    if "rho" in tree["posterior"]:
-        log_rho = np.log(tree["posterior"].rho.astype(float))
-        if "neuron" in log_rho.dims:  # a precision for every weight: neurons have no order
-            log_rho = log_rho.mean("neuron")
-        picked |= _components("log_rho", log_rho, "input")
-    for name in tree["posterior"].data_vars:  # of neurons, which have no order
-        if str(name).removeprefix("rho").isdigit():
-            values = np.log(tree["posterior"][name].astype(float))
-            picked[f"log_{name}"] = values.mean([dim for dim in values.dims if dim not in ("chain", "draw")])
-    return xr.Dataset(picked)
+    functions = group(tree, "functions").astype(float)
+    return xr.Dataset(dict(part for name in functions for part in _components(functions[name])))
 
 
 def stats_of(tree: xr.DataTree) -> xr.Dataset:
@@ -63,7 +45,12 @@ def all_draws(values: xr.DataArray) -> np.ndarray:
     return array.reshape(-1, *array.shape[2:])
 
 
-def _components(name: str, values: xr.DataArray, dim: str, most: int | None = None) -> dict:
-    """``name[0]``, ``name[1]``, …, the first `most` components of `values` along `dim`."""
-    places = range(values.sizes[dim])[:most]
-    return {f"{name}[{j}]": values.isel({dim: j}, drop=True).astype(float) for j in places}
+def _components(values: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """``name[0]``, ``name[1]``, … by the coordinate, or ``name`` itself, each (chain, draw)."""
+    dims = [dim for dim in values.dims if dim not in ("chain", "draw")]
+    if not dims:
+        return [(values.name, values)]
+    parts = (values.isel({dims[0]: j}, drop=True) for j in range(values.sizes[dims[0]]))
+    return [
+        (f"{values.name}[{label}]", p) for label, p in zip(values[dims[0]].to_numpy(), parts, strict=True)
+    ]

@@ -14,6 +14,8 @@ from analysis.diagnostics.functions import stats_of
 
 # Vehtari et al. (2024).
 PARETO_K_LIMIT = 0.7
+# The group of a Gaussian process's leave-one-out.
+EXACT_LOO = "exact_loo"
 # What arviz-stats raises where draws are too few, or their ratios too alike, to have a tail.
 NoTailError = (ValueError, IndexError)
 
@@ -33,7 +35,9 @@ def guide_pareto_k(tree: xr.DataTree) -> float | None:
 
 
 def leave_one_out(tree: xr.DataTree):
-    """PSIS-LOO, pointwise; None for what has not seen the data, or draws too few or too alike."""
+    """PSIS-LOO, pointwise, or the exact one; None without any, or of draws too few or too alike."""
+    if EXACT_LOO in tree.children:
+        return _exact_loo(tree)
     if not has_seen_data(tree):
         return None
     with warnings.catch_warnings():
@@ -45,8 +49,41 @@ def leave_one_out(tree: xr.DataTree):
             return None
 
 
+def with_exact_loo(
+    tree: xr.DataTree, elpd: np.ndarray, log_density: np.ndarray, prior_weights: bool
+) -> xr.DataTree:
+    """`tree` with a theory's leave-one-out in closed form, instead of by PSIS.
+
+    `elpd` are log p(y_μ | the other targets), `log_density` log p(y_μ | all of them), each (P,).
+    With `prior_weights` they are of the process at infinite width, and the draws networks of finite
+    width whose hidden weights have not seen the data: nothing that reweights them has a meaning,
+    and their groups ``log_likelihood`` and ``log_prior`` go.
+    """
+    if prior_weights:
+        tree = tree.drop_nodes(["log_likelihood", "log_prior"], errors="ignore")
+    points = {"data": np.arange(len(elpd))}
+    tree[EXACT_LOO] = xr.Dataset({"elpd": ("data", elpd), "log_density": ("data", log_density)}, points)
+    return tree
+
+
+def _exact_loo(tree: xr.DataTree) -> arviz_stats.utils.ELPDDataLOO:
+    exact, sizes = tree[EXACT_LOO].to_dataset(), tree["posterior"].sizes
+    return arviz_stats.utils.ELPDDataLOO(
+        elpd=float(exact.elpd.sum()),
+        se=float(np.sqrt(exact.elpd.size * exact.elpd.var())),
+        p=float(exact.log_density.sum() - exact.elpd.sum()),
+        n_samples=sizes["chain"] * sizes["draw"],
+        n_data_points=exact.elpd.size,
+        scale="log",
+        warning=False,
+        good_k=PARETO_K_LIMIT,
+        elpd_i=exact.elpd.rename("y"),
+        pareto_k=xr.zeros_like(exact.elpd),
+    )
+
+
 def has_seen_data(tree: xr.DataTree) -> bool:
-    """Whether leaving a training point out has a meaning: it has none for infinite data."""
+    """Whether reweighting its draws leaves a training point out: not with infinite data, or NNGP."""
     return "log_likelihood" in tree.children and not tree.attrs.get("population", 0)
 
 

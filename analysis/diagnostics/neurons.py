@@ -8,8 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from analysis.diagnostics.check import POSTERIOR, Check
 from analysis.diagnostics.convergence import R_HAT_LIMIT
 from analysis.diagnostics.functions import all_draws, log_density_of, outgoing_strength
-from analysis.diagnostics.provenance import network_of
 from analysis.results.order_parameters import group, is_independent
+from analysis.results.predictions import network_of
 
 # Activations with φ(-u) = -φ(u): flipping w, b and a of a neuron together leaves f as it is.
 _ODD_ACTIVATIONS = ("tanh", "erf", "identity")

@@ -6,20 +6,11 @@ import numpy as np
 import xarray as xr
 
 import inference
-from models import DeepNetwork, Network, TwoLayerNetwork
 
 
 def settings_of(tree: xr.DataTree) -> dict:
     """The settings of the scheme."""
     return json.loads(tree.attrs.get("settings", "{}"))
-
-
-def network_of(tree: xr.DataTree) -> Network:
-    """The network of a result, without its prior: enough for its function and its noise."""
-    settings = json.loads(tree.attrs["network"])
-    kind = DeepNetwork if "widths" in settings else TwoLayerNetwork
-    names = set(kind.__dataclass_fields__) - {"prior"}
-    return kind(**{name: value for name, value in settings.items() if name in names})
 
 
 def name_of(tree: xr.DataTree) -> str:
@@ -52,6 +43,7 @@ def _what_differs(first: xr.DataTree, second: xr.DataTree) -> str | None:
     networks = [json.loads(t.attrs.get("network", "{}")) | {"readouts": None} for t in (first, second)]
     if networks[0] != networks[1]:
         return "network"
-    names = ("constant_data/x", "observed_data/y", "constant_data/x_test", "constant_data/y_test")
+    held_out = [f"predictions_constant_data/{name}" for name in ("x_test", "y_test")]
+    names = ("constant_data/x", "observed_data/y", *held_out)
     same_data = all(np.array_equal(first[name], second[name]) for name in names)
     return None if same_data else "data"

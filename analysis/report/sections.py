@@ -49,8 +49,9 @@ def same_problem(first: xr.DataTree, second: xr.DataTree) -> bool:
     """Whether networks differ in κ and prior only, and the data not at all."""
     free = {"kappa", "prior", "readouts"}
     networks = [{k: v for k, v in network_of(t).items() if k not in free} for t in (first, second)]
-    data = [t["constant_data"].to_dataset().assign(y=t["observed_data"].y) for t in (first, second)]
-    return networks[0] == networks[1] and data[0].equals(data[1])
+    data = ("constant_data", "observed_data", "predictions_constant_data")
+    same_data = all(first[name].to_dataset().equals(second[name].to_dataset()) for name in data)
+    return networks[0] == networks[1] and same_data
 
 
 def problem_section(results: Mapping[str, SchemeResult]) -> dict:
@@ -66,7 +67,7 @@ def problem_section(results: Mapping[str, SchemeResult]) -> dict:
         "activation φ": network["activation"] + (", with biases" if network["bias"] else ""),
         "readout scale σₐ": f"{network['readout_scale']:g}",
         "training points P": tree["observed_data"].sizes["data"],
-        "test points": constant.sizes["test"],
+        "test points": tree["predictions_constant_data"].sizes["test"],
         "relevant inputs": show_value(constant["relevant"].to_numpy().tolist())
         if "relevant" in constant
         else "unknown",

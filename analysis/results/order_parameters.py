@@ -95,7 +95,7 @@ def mean_and_se(draws: xr.DataArray, independent: bool) -> xr.DataArray:
 
 def _test_mse_of_mean(tree: xr.DataTree) -> xr.DataArray:
     f = group(tree, "predictions").f.to_numpy()
-    y_test = group(tree, "constant_data").y_test.to_numpy()
+    y_test = group(tree, "predictions_constant_data").y_test.to_numpy()
     # Blocks of a single chain stand in for chains.
     blocks = f if len(f) > 1 else np.array_split(f[0], min(10, f.shape[1]))
     means = np.stack([block.mean(axis=0) for block in blocks])

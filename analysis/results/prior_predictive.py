@@ -10,13 +10,11 @@ import xarray as xr
 from numpyro.handlers import seed, trace
 
 from inference.runs.datatree import build_tree
-from inference.runs.observables import observe
+from inference.runs.observables import observe_draws
 from inference.starts import check_problem
 from inference.tracing import TRACE_LOCK
 from models import Dataset, Isotropic, Network, Teacher, checks
 
-# Draws are laid out as four chains, as those of guides and fixed points are.
-_CHAINS = 4
 # Draws made at once: bounds the memory.
 _BATCH = 64
 # Functions kept on the line, and its points: both test points are among them.
@@ -30,8 +28,8 @@ def prior_predictive(
     """Draw networks from the prior, and look at their functions where the data are.
 
     The inputs and targets of `data` are what draws are held against, without conditioning on them;
-    from a teacher 500 test points are drawn. κ plays no role. `num_draws` is a multiple of 4, else
-    a ``ValueError`` says so, as for data that do not fit the network.
+    from a teacher 500 test points are drawn. κ is the noise of the predicted targets only.
+    ``ValueError`` for data that do not fit the network.
 
     The answer has the schema of :func:`inference.runs.datatree.build_tree`, scheme ``prior``,
     independent draws; so that :func:`analysis.order_parameters` gives the prior's m and relevance
@@ -49,24 +47,23 @@ def prior_predictive(
     >>> network = TwoLayerNetwork(input_dim=6, width=8, kappa=0.1, prior=ARD())
     >>> tree = prior_predictive(network, SparseParity(6, 2), jax.random.key(0), num_draws=40)
     >>> tree.order_parameters.order_parameter.shape, tree.line.f.shape
-    ((4, 10), (12, 301))
+    ((1, 40), (12, 301))
     """
     key_data, key_draws = jax.random.split(key)
     if isinstance(data, Teacher):
         data = data.sample(key_data, 1, _NUM_TEST)
     check_problem(network, data)
-    checks.whole("num_draws", num_draws, _CHAINS)
-    if num_draws % _CHAINS:
-        raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
+    checks.whole("num_draws", num_draws, 1)
     began = time.perf_counter()
     draws = draw_prior(network, key_draws, num_draws)
-    posterior = {name: value.reshape(_CHAINS, -1, *value.shape[1:]) for name, value in draws.items()}
+    posterior = {name: value[None] for name, value in draws.items()}
+    shown = {name: posterior[name] for name in network.parameter_names}
     tree = build_tree(
         network,
         data,
         posterior,
         # The functions do not depend on the prior: one compiled program serves all.
-        observed=observe(replace(network, prior=Isotropic()), data, posterior),
+        observed=observe_draws(replace(network, prior=Isotropic()), data, shown, key),
         scheme="prior",
         settings={"num_draws": num_draws},
         seed=key,
@@ -76,8 +73,7 @@ def prior_predictive(
         extra_attributes={"population": 1},  # as theories of the population, it has not seen the data
     )
     position, points = line(data)
-    shown = {name: draws[name][:_LINES] for name in network.parameter_names}
-    f = np.asarray(network.apply(shown, points))
+    f = np.asarray(network.apply({name: value[0, :_LINES] for name, value in shown.items()}, points))
     tree["line"] = xr.Dataset({"f": (("function", "position"), f)}, coords={"position": position})
     return tree
 

@@ -7,11 +7,10 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import arviz_stats
 import jax
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -238,8 +237,6 @@ def sentence(error: BaseException) -> str:
 def summarise(tree: xr.DataTree, point) -> SchemeResult:
     """A scheme with its row: the figures of its draws, or, exact, those of its fixed point."""
     diagnosis = diagnose(tree)
-    if hasattr(point, "elpd_loo_pointwise"):
-        diagnosis = replace(diagnosis, loo=_exact_loo(tree, point))
     row = row_of(tree, diagnosis)
     if point is not None:
         exact = point.to_dict()
@@ -280,24 +277,6 @@ def describe_problem(network: Network, data: Dataset) -> dict:
         "inputs": data.names and list(data.names),
         "standardisation": data.standardisation and data.standardisation.to_dict(data.names),
     }
-
-
-def _exact_loo(tree: xr.DataTree, point) -> arviz_stats.utils.ELPDData:
-    """The closed-form leave-one-out of a Gaussian process in ArviZ's form."""
-    like = tree["log_likelihood"].y.isel(chain=0, draw=0, drop=True)
-    pointwise = like.copy(data=point.elpd_loo_pointwise)
-    return arviz_stats.utils.ELPDDataLOO(
-        elpd=point.elpd_loo,
-        se=float(np.sqrt(pointwise.size * pointwise.var())),
-        p=float(np.sum(point.log_density_pointwise) - point.elpd_loo),
-        n_samples=tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"],
-        n_data_points=pointwise.size,
-        scale="log",
-        warning=False,
-        good_k=0.7,
-        elpd_i=pointwise,
-        pareto_k=xr.zeros_like(pointwise),
-    )
 
 
 def _deviation(row: dict, reference: dict | None) -> float | None:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
-import numpy as np
 import xarray as xr
 
+from analysis.diagnostics.importance import with_exact_loo
 from analysis.schemes.kernels import KERNELS, KernelChoice
 from analysis.theory.theories import THEORIES
 from inference import CollapsedGuide, MeanFieldARDGuide, MeanFieldGuide, fit, sample
+from inference.fixed_points.regression.readouts import ReadoutSampler
 from inference.runs.datatree import build_tree
 from inference.runs.progress import ProgressCallback
 from models import ARD, Dataset, Network, SingleIndex, SparseParity, TwoLayerNetwork, WeightPrior, checks
 from models.priors import has_weights_of
 
-# Draws of i.i.d. networks from a guide or a fixed point, laid out as four chains.
+# Draws of i.i.d. networks from a guide or a fixed point, laid out as one chain.
 _INDEPENDENT_DRAWS = 500
 _CHAINS = 4
 
@@ -116,7 +117,7 @@ def _fixed_point(name, network, data, key, progress):
     tree = build_tree(
         network,
         data,
-        {k: np.reshape(v, (_CHAINS, -1, *v.shape[1:])) for k, v in draws.items()},
+        {name: value[None] for name, value in draws.items()},
         scheme=name,
         settings={"theory": name, "on": "population" if population else "dataset"},
         seed=key,
@@ -125,6 +126,9 @@ def _fixed_point(name, network, data, key, progress):
         independent_draws=True,
         extra_attributes={"population": int(population), "converged": int(point.converged)},
     )
+    if hasattr(point, "elpd_loo_pointwise"):
+        prior_weights = isinstance(point.sampler, ReadoutSampler)
+        tree = with_exact_loo(tree, point.elpd_loo_pointwise, point.log_density_pointwise, prior_weights)
     progress(1, 1, "")
     return tree, point
 

@@ -41,7 +41,10 @@ def bind_kernel(kernel, network: Network) -> MCMCKernel:
 
 def stats_fields(kernel: MCMCKernel) -> dict[str, str]:
     """The state fields of `kernel` to keep of every draw, by their names in ``sample_stats``."""
-    return _HMC_FIELDS if isinstance(kernel, HMC) else getattr(kernel, "stats_fields", {})
+    if isinstance(kernel, HMC):
+        return _HMC_FIELDS
+    flag = {"diverging": "diverging"} if "diverging" in kernel.default_fields else {}
+    return getattr(kernel, "stats_fields", {}) | flag
 
 
 def check_init_params(

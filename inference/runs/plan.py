@@ -14,7 +14,7 @@ from inference.kernels.step_size import AUTO
 from inference.runs.binding import bind_kernel, check_init_params, stats_fields
 from inference.runs.datatree import build_tree
 from inference.runs.fingerprint import describe_kernel, describe_platform, describe_value, hash_arrays
-from inference.runs.observables import complete_readouts, observe_draws
+from inference.runs.observables import complete_readouts
 from inference.starts import CHAIN_STARTS, Start, check_problem, start_name, start_params
 from models import CollapsedNetwork, Dataset, Network, checks
 
@@ -130,9 +130,9 @@ class SamplingPlan:
             "fields": tuple(self._stats.values()),
         }
 
-    def tree(self, sites: dict, fields: dict, work: int, seconds: float, **options) -> xr.DataTree:
-        """Draws (chain, draw, ...) in the schema."""
-        sites = self.complete(sites)
+    def tree(self, sites: dict, fields: dict, work: int, seconds: float, first: int = 0) -> xr.DataTree:
+        """Draws (chain, draw, ...) from number `first` on in the schema."""
+        sites = self.complete(sites, first)
         sample_stats = {name: fields[field] for name, field in self._stats.items()}
         if "potential_energy" in sample_stats:
             sample_stats["lp"] = -sample_stats.pop("potential_energy")
@@ -152,16 +152,13 @@ class SamplingPlan:
             independent_draws=False,
             sample_stats=sample_stats,
             extra_attributes={"start": self.start},
-            **options,
+            first_draw=first,
         )
 
     def piece(self, sites: dict, fields: dict, first: int, work: int, seconds: float) -> xr.DataTree:
         """Draws (draw, chain, ...) of a longer run, from number `first` on, in the schema."""
-        by_chain = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), sites)
-        sites = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), self.complete(by_chain, first))
-        observed = observe_draws(self.network, self.data, sites, first)
-        sites, fields, observed = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), (sites, fields, observed))
-        return self.tree(sites, fields, work, seconds, observed=observed, first_draw=first)
+        sites, fields = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), (sites, fields))
+        return self.tree(sites, fields, work, seconds, first)
 
     def complete(self, sites: dict, first: int = 0) -> dict:
         """Sites (chain, draw, ...) from draw `first` on, with readouts also where collapsed."""

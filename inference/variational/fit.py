@@ -18,8 +18,6 @@ from models import Dataset, Network, checks
 
 COMBINATIONS = ("best", "mixture")
 
-# Chains that independent draws are laid out in, so that they share the shape of a sampler's.
-_CHAINS = 4
 _BOUND_DRAWS = 1000  # Monte-Carlo draws behind the final bound of each restart
 
 
@@ -71,7 +69,7 @@ def fit(
     learning_rate
         Initial step size η > 0 of Adam.
     num_draws
-        Networks to draw from the guide, a multiple of 4; laid out as 4 chains.
+        Networks to draw from the guide, independently: they lie in one chain, which has no R-hat.
     subsample_size
         Minibatch size behind each gradient; all data by default. The final bound always uses all
         data.
@@ -122,9 +120,7 @@ def fit(
     for name, count in counts.items():
         checks.whole(name, count, 1)
     checks.positive("learning_rate", learning_rate)
-    checks.whole("num_draws", num_draws, _CHAINS)
-    if num_draws % _CHAINS:
-        raise ValueError(f"num_draws must be a multiple of {_CHAINS}, got {num_draws}.")
+    checks.whole("num_draws", num_draws, 1)
     checks.one_of("start", start, STARTS)
     checks.one_of("combine", combine, COMBINATIONS)
     guide = guide.bind(network)
@@ -153,9 +149,7 @@ def fit(
     components = {name: value[kept] for name, value in params.items()}
     keys = jax.random.split(key_draw, num_draws)
     draws, sample_stats = draw_mixture(guide, components, weights[kept], keys, x, y)
-    draws, sample_stats = jax.tree.map(
-        lambda v: np.asarray(v).reshape(_CHAINS, -1, *v.shape[1:]), (draws, sample_stats)
-    )
+    draws, sample_stats = jax.tree.map(lambda v: np.asarray(v)[None], (draws, sample_stats))
     component = kept[sample_stats.pop("component")]
     best = int(np.argmax(np.where(np.isfinite(elbo), elbo, -np.inf)))
     bound, bound_se = float(elbo[best]), float(elbo_se[best])

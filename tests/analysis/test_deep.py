@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from analysis import cli, compare, diagnose, match_neurons, order_parameters
-from analysis.diagnostics.calibration import train_function
 from analysis.diagnostics.feature_selection import input_scores, rank_inputs
 from analysis.diagnostics.functions import functions_of
-from analysis.diagnostics.provenance import network_of
+from analysis.results.predictions import function_of_draws, network_of
 from analysis.schemes.registry import SCHEMES, check_scheme, default_schemes
 from inference.fixed_points import DeepLinear
 from inference.runs.datatree import build_tree
@@ -36,6 +35,10 @@ def test_theories_side_by_side(comparison):
     mean, se = summary.sel(estimate="mean").item(), summary.sel(estimate="se").item()
     assert abs(mean - exact.order_parameter) < 4 * se
     assert comparison.problem["widths"] == (6, 5)
+    # Draws of the exact posterior have a likelihood that PSIS can reweight; those of NNGP have not.
+    seen = ["log_likelihood" in result.tree.children for result in comparison.results]
+    assert seen == [False, False, True]
+    assert diagnose(tree).loo.elpd == pytest.approx(exact.elpd_loo)
 
 
 def test_diagnostics_of_deep_draws(comparison):
@@ -46,13 +49,13 @@ def test_diagnostics_of_deep_draws(comparison):
         for n in ("w", "w2", "a")
     )
     f = np.einsum("sk,ski,sij,pj->sp", a, w2, w, DATA.x) / 5**0.5
-    np.testing.assert_allclose(train_function(tree), f, atol=1e-4)
+    np.testing.assert_allclose(function_of_draws(tree, tree["constant_data"].x.to_numpy()), f, atol=1e-4)
     weight = (w2**2).sum(1)
     expected = np.einsum("si,sij->sj", weight, w**2) / weight.sum(1)[:, None]
     np.testing.assert_allclose(input_scores(tree, "weighted").to_numpy().reshape(500, 4), expected, rtol=1e-4)
     assert rank_inputs(tree).inclusion.sum() == pytest.approx(2)
     matched = match_neurons(tree, num_neurons=3, max_draws=40)
-    assert matched.w.sizes == {"chain": 4, "draw": 10, "neuron": 3, "input": 4}
+    assert matched.w.sizes == {"chain": 1, "draw": 40, "neuron": 3, "input": 4}
     assert "a" not in matched
     assert diagnose(tree).r_hat_max is None
 

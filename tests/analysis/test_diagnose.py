@@ -19,8 +19,8 @@ def prior_draws(network, seed, draws=250):
 
 def test_independent_chains_of_one_law_pass(small_network, small_data):
     diagnosis = diagnose(tree_of(small_network, small_data, prior_draws(small_network, 0)))
-    assert diagnosis.converged
-    assert diagnosis.messages == []
+    # They agree on the prior, of which the readouts' own check says that it is not the posterior.
+    assert [check.name for check in diagnosis.checks if check.failed] == ["readouts"]
     assert diagnosis.r_hat_max < 1.01
     assert diagnosis.ess_min > 400
 

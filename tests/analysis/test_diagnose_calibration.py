@@ -9,7 +9,8 @@ import xarray as xr
 from scipy.stats import kstest, norm
 
 from analysis.diagnostics import calibrate
-from analysis.diagnostics.calibration import check_calibration, train_function
+from analysis.diagnostics.calibration import check_calibration
+from analysis.results.predictions import function_of_draws
 from models import Dataset, TwoLayerNetwork
 
 NETWORK = TwoLayerNetwork(input_dim=3, width=8, kappa=0.05)
@@ -55,7 +56,7 @@ def test_pits_are_those_of_the_exact_posterior():
 def test_loo_pit_agrees_with_arviz():
     """ArviZ takes draws of y in place of the exact integral over the noise."""
     tree, _ = linear_problem(1)
-    f = train_function(tree).reshape(4, 400, NUM_DATA)
+    f = function_of_draws(tree, tree["constant_data"].x.to_numpy()).reshape(4, 400, NUM_DATA)
     draws = f + NOISE * np.random.default_rng(0).normal(size=f.shape)
     tree["posterior_predictive"] = xr.Dataset({"y": (("chain", "draw", "data"), draws)})
     np.testing.assert_allclose(calibrate(tree).loo_pit, arviz_stats.loo_pit(tree).y, atol=0.06)

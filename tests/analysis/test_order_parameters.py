@@ -22,7 +22,8 @@ def make_tree(m, f, y_test, second_moment, relevant, independent):
                 }
             ),
             "predictions": xr.Dataset({"f": ((*dims, "test"), f)}),
-            "constant_data": xr.Dataset({"y_test": (("test",), y_test), "relevant": (("r",), relevant)}),
+            "constant_data": xr.Dataset({"relevant": (("r",), relevant)}),
+            "predictions_constant_data": xr.Dataset({"y_test": (("test",), y_test)}),
         }
     )
     tree.attrs["independent_draws"] = int(independent)

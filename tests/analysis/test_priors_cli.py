@@ -101,7 +101,7 @@ def test_the_prior_predictive_is_written_and_drawn(capsys, tmp_path, own_file):
     tree = load_tree(tmp_path / "a" / "prior.nc")
     line = tree["isotropic/line"]
     w, a = (tree["isotropic/posterior"][name].to_numpy()[0, 0] for name in ("w", "a"))
-    points = tree["isotropic/constant_data"].x_test.to_numpy()
+    points = tree["isotropic/predictions_constant_data"].x_test.to_numpy()
     for t, value in ((0.0, points[0]), (1.0, points[np.flatnonzero((points != points[0]).any(1))[0]])):
         f = a @ np.maximum(w @ value, 0) / 2
         assert float(line.f.sel(position=t, method="nearest")[0]) == pytest.approx(f, abs=1e-4)

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 from numpyro.infer import HMC, HMCECS, NUTS, SA, BarkerMH
 from numpyro.infer.util import log_density
+from scipy import stats
 
 from inference import SGLD, sample
 from inference.starts import align, start_params
@@ -51,9 +52,21 @@ def test_groups_dimensions_and_sizes(sgld_tree):
             "b": (*draws, "neuron"),
             "rho": (*draws, "input"),
         },
-        "sample_stats": {"lp": draws, "step_size": draws},
+        "sample_stats": {"lp": draws, "step_size": draws, "diverging": draws},
+        "functions": {
+            "order_parameter": draws,
+            "train_mse": draws,
+            "test_mse": draws,
+            "f": (*draws, "test_point"),
+            "second_moment": (*draws, "input"),
+            "neuron_norm": (*draws, "neuron_rank"),
+            "log_density": draws,
+            "log_rho": (*draws, "input"),
+        },
         "log_likelihood": {"y": (*draws, "data")},
-        "predictions": {"f": (*draws, "test")},
+        "log_prior": {"w": draws, "a": draws, "b": draws, "rho": draws},
+        "posterior_predictive": {"y": (*draws, "data")},
+        "predictions": {"f": (*draws, "test"), "y": (*draws, "test")},
         "order_parameters": {
             "train_mse": draws,
             "test_mse": draws,
@@ -64,12 +77,8 @@ def test_groups_dimensions_and_sizes(sgld_tree):
             "relevance_ratio": draws,
         },
         "observed_data": {"y": ("data",)},
-        "constant_data": {
-            "x": ("data", "input"),
-            "x_test": ("test", "input"),
-            "y_test": ("test",),
-            "relevant": ("relevant_input",),
-        },
+        "constant_data": {"x": ("data", "input"), "relevant": ("relevant_input",)},
+        "predictions_constant_data": {"x_test": ("test", "input"), "y_test": ("test",)},
     }
     found = {name: {k: v.dims for k, v in group.data_vars.items()} for name, group in tree.children.items()}
     assert found == expected
@@ -113,6 +122,26 @@ def test_contents_agree_with_the_draws(sgld_tree, small_data):
     assert float(tree.sample_stats["lp"][1, 7]) == pytest.approx(
         float(density) + np.log(rho).sum(), rel=1e-4, abs=1e-3
     )
+    # The prior's terms are of w itself, whose density has the Jacobian Π_j ρ_j^(N/2).
+    terms = sum(float(term[1, 7]) for term in tree.log_prior.data_vars.values())
+    prior = float(density) - float(tree.log_likelihood["y"][1, 7].sum())
+    assert terms == pytest.approx(prior + network.width / 2 * np.log(rho).sum(), rel=1e-4, abs=1e-3)
+    density = tree.sample_stats["lp"].to_numpy()
+    np.testing.assert_array_equal(tree.functions["log_density"], density)
+    np.testing.assert_array_equal(tree.functions["f"], tree.predictions["f"][..., :10])
+
+
+def test_predicted_targets_have_the_noise_of_the_model(sgld_tree, small_data):
+    network, tree = sgld_tree
+    draws = {name: tree.posterior[name].values for name in ("w", "a", "b")}
+    noise = network.kappa * small_data.num_data**0.5
+    for group, inputs in (("posterior_predictive", small_data.x), ("predictions", small_data.x_test)):
+        white = (tree[group]["y"] - network.apply(draws, inputs)).to_numpy() / noise
+        assert stats.kstest(white.ravel(), "norm").pvalue > 1e-3
+        # A noise of its own for every chain, draw and point.
+        correlation = np.corrcoef(white.reshape(-1, white.shape[-1]))
+        assert np.abs(correlation - np.eye(len(correlation))).max() < 0.9
+        assert len(np.unique(white)) == white.size
 
 
 def test_netcdf_round_trip(sgld_tree, tmp_path):

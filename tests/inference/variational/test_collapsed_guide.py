@@ -136,7 +136,7 @@ def test_bound_is_that_of_its_draws(prior):
     ratio = (tree["sample_stats/log_p"] - tree["sample_stats/log_q"]).values.ravel().astype(float)
     error = np.hypot(ratio.std(ddof=1) / ratio.size**0.5, tree.attrs["elbo_se"])
     assert abs(ratio.mean() - tree.attrs["elbo"]) < 4 * error
-    assert tree["posterior/a"].shape == (4, 100, 8)
+    assert tree["posterior/a"].shape == (1, 400, 8)
     assert ("rho" in tree["posterior"]) == (prior is not None)
 
 
