@@ -430,7 +430,7 @@ def test_draws_are_constrained_and_deterministic_sites_follow(small_data):
     [
         (lambda model: SGLD(model, step_size=1e-3, preconditioner="prior"), 1),
         (lambda model: SGLD(model, step_size=1e-3), 4),
-        (lambda model: HMC(model, num_steps=5), 2),
+        (lambda model: HMC(model, num_steps=5, trajectory_length=None), 2),
     ],
     ids=["sgld", "sgld-thinned", "hmc-thinned"],
 )
