@@ -285,7 +285,7 @@ MUTANTS = {
     ],
     "tests/models/test_priors.py -k 'reproduce or bayes_rule or known_factor'": [
         (f"{PRIORS}/spike_and_slab.py", "(slab - spike) * jnp.asarray(rho)", "slab * jnp.asarray(rho)"),
-        (f"{PRIORS}/base.py", '{"w_base": w / scale}', '{"w_base": w}'),
+        (f"{PRIORS}/base.py", '{"w_base": w / scale * self', '{"w_base": w * self'),
         (f"{PRIORS}/ard.py", "sums, w.shape[-2] * member.sum(axis=0)", "sums, w.shape[-2]"),
     ],
     "models/priors/student_t.py": [
