@@ -9,6 +9,7 @@ starts at half the step of ``mfzoo compare``, and the guides. A row a cell goes 
 """
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import jax
@@ -23,9 +24,8 @@ from analysis.cli.options import Names, Numbers
 from analysis.cli.output import write_figure
 from analysis.plots.style import BLUE, RED, new_figure
 from analysis.results.order_parameters import start_difference
-from analysis.schemes.kernels import recommended_kernel, recommended_steps
 from inference import CollapsedGuide, MeanFieldARDGuide, UnderdampedLangevin, fit, sample
-from models import DeepNetwork, SparseParity, make_prior
+from models import DeepNetwork, Isotropic, SparseParity, make_prior
 
 FILE = Path(__file__).parent / "data" / "depth.csv"
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "depth.png"
@@ -66,12 +66,12 @@ def run(scheme: str, network: DeepNetwork, data) -> xr.DataTree:
     """Four chains, two from each start, or the best of two restarts of a guide."""
     if scheme in GUIDES:
         return fit(network, data, GUIDES[scheme], KEY, num_steps=1500, num_restarts=2, num_draws=400)
-    kernel, steps = recommended_kernel(network), recommended_steps(network)
-    same = kernel.settings()
-    kernel = UnderdampedLangevin(
-        step_size=same["step_size"] / 2, friction=same["friction"], preconditioner="prior"
-    )
-    return sample(network, data, kernel, KEY, start="both", **{name: 2 * n for name, n in steps.items()})
+    isotropic = isinstance(network.prior, Isotropic)
+    step = (0.4 if isotropic else 0.2) * network.kappa
+    kernel = UnderdampedLangevin(step_size=step, friction=0.3 if isotropic else 1.0, preconditioner="prior")
+    thinning = ceil(2 / step)
+    lengths = {"num_warmup": 50 * thinning, "num_samples": 250 * thinning, "thinning": thinning}
+    return sample(network, data, kernel, KEY, start="both", **lengths)
 
 
 def row_of(tree: xr.DataTree) -> dict:

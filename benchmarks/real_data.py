@@ -40,11 +40,10 @@ from analysis.cli.output import show_table
 from analysis.diagnostics.feature_selection import input_scores
 from analysis.diagnostics.probes import probe_scores
 from analysis.results.inclusion import has_inclusion, inclusion_probabilities
-from analysis.schemes.kernels import recommended_kernel, recommended_steps
-from inference import CollapsedGuide, MeanFieldARDGuide, fit, sample
+from analysis.schemes.kernels import recommended_steps
+from inference import CollapsedGuide, MeanFieldARDGuide, UnderdampedLangevin, fit, sample
 from inference.fixed_points import NNGP
 from inference.fixed_points.regression.evidence import choose_kappa
-from inference.kernels.divergence import DivergenceError
 from models import Dataset, TwoLayerNetwork
 from models.problems.measured import MEASURED, with_probes
 
@@ -129,22 +128,14 @@ def langevin(prior: str) -> Callable:
 
     def run(data: Dataset, kappa: float, key: jax.Array, lengths: Lengths) -> Answer:
         network = Problem(input_dim=data.input_dim, width=lengths.width).network(kappa, prior)
-        kernel, thinning = recommended_kernel(network), recommended_steps(network)["thinning"]
-        for halvings in range(4):
-            count = thinning * 2**halvings
-            try:
-                tree = sample(
-                    network, data, kernel.with_step_size(kernel.settings()["step_size"] / 2**halvings), key,
-                    num_warmup=lengths.num_warmup * count, num_samples=lengths.num_draws * count,
-                    thinning=count, num_chains=_CHAINS,
-                )  # fmt: skip
-                break
-            except DivergenceError:
-                if halvings == 3:
-                    raise
+        thinning = recommended_steps(network)["thinning"]
+        tree = sample(
+            network, data, UnderdampedLangevin(), key, num_warmup=lengths.num_warmup * thinning,
+            num_samples=lengths.num_draws * thinning, thinning=thinning, num_chains=_CHAINS,
+        )  # fmt: skip
         functions = tree["order_parameters"].to_dataset()[["train_mse", "test_mse"]].astype(float)
         r_hat = float(max(arviz_stats.rhat(functions).values()))
-        return from_tree(tree, data, kappa, {"r_hat": r_hat, "halvings": halvings})
+        return from_tree(tree, data, kappa, {"r_hat": r_hat})
 
     return run
 

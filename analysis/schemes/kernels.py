@@ -18,10 +18,12 @@ class Budget:
     """How long a sampler's chains run; fixed beforehand. What is left out follows from the rest."""
 
     num_warmup: int | None = None
-    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 125/κ (langevin) or
-    500 (nuts), and in proportion to num-samples or thinning where these are given."""
+    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 62/κ (langevin), with
+    the isotropic prior 8/κ² and 31/κ, or 500 (nuts), and in proportion to num-samples or thinning
+    where these are given."""
     num_samples: int | None = None
-    """Steps of each chain after the warm-up; by default 350/κ², 625/κ, or 600, likewise."""
+    """Steps of each chain after the warm-up; by default 350/κ² and 780/κ, with the isotropic prior
+    125/κ² and 390/κ, or 600, likewise."""
     thinning: int | None = None
     """Steps between kept draws; by default 250 draws a chain are kept, 300 of nuts."""
     effort: float = 1.0
@@ -63,45 +65,29 @@ class Budget:
 
 
 def default_sgld(network: Network) -> SGLD:
-    """SGLD with a step size measured to be safe and nearly unbiased on the default problem.
+    """SGLD that finds its step size, with noise that neighbouring steps share.
 
-    The curvature of the likelihood grows as 1/κ², so ε goes as κ². With the isotropic prior the
-    weights' own prior scale 1/√d makes preconditioning by prior variance worth a factor of five in
-    ESS; the non-centred ARD prior has unit scales already, and relevant inputs, whose ρ is small,
-    need smaller steps. At large κ the prior itself bounds ε: its curvature is 1, preconditioned or
-    non-centred, so that a quarter of the stable step is 1/2.
+    That noise leaves no bias on Gaussians, so that the step may be a share of the largest stable
+    one, as BAOAB's; of white noise it would have to be a twelfth of it (docs/step_size.md).
     """
-    if isinstance(network.prior, Isotropic):
-        return SGLD(step_size=min(3.0 * network.kappa**2, 0.5), preconditioner="prior")
-    return SGLD(step_size=min(0.6 * network.kappa**2, 0.5))
-
-
-def recommended_kernel(network: Network) -> UnderdampedLangevin:
-    """The sampler of the scheme langevin: BAOAB preconditioned by the prior.
-
-    The likelihood's curvature grows as 1/κ², so the step h goes as κ (SGLD's ε as κ²); time is in
-    units of the prior's own, in which soft directions have curvature 1. Measured on the default
-    problem at κ = 0.05: with the isotropic prior h = 0.8 κ leaves the test MSE within 1 % and
-    reaches twice the ESS with friction 0.3 that it has with 1; with ARD, where a small precision of
-    a relevant input stiffens all its weights, h = 0.8 κ with friction 0.3 diverged after 10⁴ steps
-    and h = 1.2 κ biased the test MSE by 8 %, hence half the step and more friction.
-    """
-    friction = 0.3 if isinstance(network.prior, Isotropic) else 1.0
-    return UnderdampedLangevin(step_size=_time_step(network), friction=friction, preconditioner="prior")
+    return SGLD(averaged_noise=True)
 
 
 def _time_step(network: Network) -> float:
-    return (0.8 if isinstance(network.prior, Isotropic) else 0.4) * network.kappa
+    """About the step h that BAOAB finds: the likelihood's curvature grows as 1/κ², so h goes as κ."""
+    return (3.2 if isinstance(network.prior, Isotropic) else 1.6) * network.kappa
 
 
 def recommended_steps(network: Network) -> dict[str, int]:
-    """From κ alone: a draw every 2 units of time, 50 draws' time of warm-up."""
-    return _steps(ceil(2.0 / _time_step(network)), 50)
+    """From κ and the prior alone: a draw every 5 units of time, 20 draws' time of warm-up."""
+    return _steps(max(ceil(5.0 / _time_step(network)), 10), 20)
 
 
 def sgld_steps(network: Network) -> dict[str, int]:
-    """From κ: a draw every 1.4/κ² steps (ε goes as κ²), 50 to 1000; warm-up of 16 draws' time."""
-    return _steps(int(np.clip(round(1.4 / network.kappa**2), 50, 1000)), 16)
+    """From κ and the prior alone: a draw every 0.5/κ² steps, 1.4/κ² where relevant inputs have scales
+    to find; 20 to 1000 (ε goes as κ²); warm-up of 16 draws' time."""
+    rate = 0.5 if isinstance(network.prior, Isotropic) else 1.4
+    return _steps(int(np.clip(round(rate / network.kappa**2), 20, 1000)), 16)
 
 
 def _steps(thinning: int, warmup: int) -> dict[str, int]:
@@ -119,31 +105,25 @@ class KernelChoice:
     options: tuple[str, ...] = ()
 
 
-def _sghmc(network: Network) -> SGHMC:
-    """The step and friction of BAOAB at half the step, since its bias is of first order."""
-    same = recommended_kernel(network).settings()
-    return SGHMC(step_size=same["step_size"] / 2, friction=same["friction"], preconditioner="prior")
-
-
-def _mala(network: Network) -> MALA:
-    return MALA(step_size=default_sgld(network).settings()["step_size"], preconditioner="prior")
-
-
 KERNELS: dict[str, KernelChoice] = {
     "sgld": KernelChoice(default_sgld, SGLD, sgld_steps, ("preconditioner",)),
     "psgld": KernelChoice(lambda n: PSGLD(step_size=3.0 * n.kappa**2), PSGLD, sgld_steps),
     "langevin": KernelChoice(
-        recommended_kernel, UnderdampedLangevin, recommended_steps, ("preconditioner", "friction")
-    ),
-    "sghmc": KernelChoice(
-        _sghmc,
-        SGHMC,
-        lambda n: _steps(2 * recommended_steps(n)["thinning"], 50),
+        lambda n: UnderdampedLangevin(friction=0.5),
+        UnderdampedLangevin,
+        recommended_steps,
         ("preconditioner", "friction"),
     ),
-    "mala": KernelChoice(_mala, MALA, sgld_steps, ("preconditioner",)),
+    "sghmc": KernelChoice(
+        lambda n: SGHMC(friction=0.5),
+        SGHMC,
+        # The step that it finds is a third of BAOAB's, since it biases Gaussians.
+        lambda n: _steps(3 * recommended_steps(n)["thinning"], 20),
+        ("preconditioner", "friction"),
+    ),
+    "mala": KernelChoice(lambda n: MALA(), MALA, sgld_steps, ("preconditioner",)),
     "nuts": KernelChoice(
-        lambda n: partial(NUTS, max_tree_depth=8),
+        lambda n: partial(NUTS, max_tree_depth=8, target_accept_prob=0.9),
         None,
         lambda n: {"num_warmup": 500, "num_samples": 600, "thinning": 2},
     ),

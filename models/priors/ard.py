@@ -44,7 +44,7 @@ class ARD(_GammaPrecisions):
         β0 > 0; None means α0 σ_w²/d, which makes the prior mean of ρ the isotropic precision
         d/σ_w².
     centered
-        False (default): site ``w_base`` = w√(ρ + 1/σ_w²), non-centred for inputs of large ρ and
+        False (default): site ``w_base`` = w√(ρ + 1/4σ_w²), non-centred for inputs of large ρ and
         centred for those of small ρ, see :class:`models.priors.base.ScaleMixture`. It mixes in
         hundreds of steps where the centred form, site ``w`` itself, needs thousands (look at R-hat
         of log ρ, not of f). True: the centred form, which the conjugate guide needs.

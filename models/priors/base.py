@@ -10,6 +10,10 @@ from jax.typing import ArrayLike
 
 from models import checks
 
+# Where scale mixtures pass from the non-centred to the centred form, in units of σ_w. With ARD on the
+# default problem NUTS diverges below (at ∞, non-centred), and log ρ mixes slowly above: docs/step_size.md.
+_CROSSING = 2.0
+
 
 def input_plate(input_dim: int):
     """The plate ``input``: one independent copy per input coordinate (last dimension)."""
@@ -93,11 +97,11 @@ class ScaleMixture(WeightPrior):
 
     Sampled are the sites behind s and, as site ``w_base``,
 
-        u_ij = w_ij/t_ij,      t = s/√(1 + s²/σ_w²),      u ~ Normal(0, 1 + s²/σ_w²)
+        u_ij = w_ij/t_ij,      t = s/√(1 + s²/4σ_w²),      u ~ Normal(0, 1 + s²/4σ_w²)
 
-    For s ≪ σ_w this is the non-centred form u = z, in which the conditional width of a weight does
+    For s ≪ 2σ_w this is the non-centred form u = z, in which the conditional width of a weight does
     not depend on its scale, so that an input of which the data say nothing makes no funnel; for s ≫
-    σ_w it is the centred one, u = w/σ_w, in which the scale of an input that the data have told
+    2σ_w it is the centred one, u = w/2σ_w, in which the scale of an input that the data have told
     does not move its weights (Papaspiliopoulos, Roberts and Sköld, *A general framework for the
     parametrization of hierarchical models*, 2007). The field ``scale`` is σ_w, 1 where there is
     none. ``centered=True`` samples w itself.
@@ -139,8 +143,8 @@ class ScaleMixture(WeightPrior):
         return sites | ({"w": w} if self.centered else {"w_base": w / scale * self._base_scale(scale)})
 
     def _base_scale(self, scale: jax.Array) -> jax.Array:
-        """√(1 + s²/σ_w²), the prior's standard deviation of ``w_base``."""
-        return jnp.sqrt(1 + (scale / getattr(self, "scale", 1.0)) ** 2)
+        """√(1 + s²/4σ_w²), the prior's standard deviation of ``w_base``."""
+        return jnp.sqrt(1 + (scale / (_CROSSING * getattr(self, "scale", 1.0))) ** 2)
 
 
 def isotropic_scale(scale: float, input_dim: int) -> float:

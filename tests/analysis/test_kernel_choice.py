@@ -14,17 +14,16 @@ from models import ARD, TwoLayerNetwork
 NETWORK = TwoLayerNetwork(16, 64, kappa=0.1)
 
 
-@pytest.mark.parametrize("name", [name for name in KERNELS if name != "nuts"])
-def test_step_sizes_fall_with_the_noise_as_the_stable_ones_do(name):
+@pytest.mark.parametrize("name", [name for name in KERNELS if name not in ("nuts", "psgld")])
+def test_kernels_find_their_step_and_run_for_a_time_that_suits_the_noise(name):
+    assert choose_kernel(name, NETWORK).settings()["step_size"] == "auto"
     power = 1 if name in ("langevin", "sghmc") else 2
     for prior in (NETWORK.prior, ARD()):
         coarse, fine = (
-            choose_kernel(name, TwoLayerNetwork(16, 64, kappa=kappa, prior=prior)).settings()["step_size"]
-            for kappa in (0.1, 0.05)
+            KERNELS[name].steps(TwoLayerNetwork(16, 64, kappa=kappa, prior=prior)) for kappa in (0.1, 0.05)
         )
-        assert coarse == pytest.approx(2**power * fine)
-    steps = KERNELS[name].steps(NETWORK)
-    assert steps["num_samples"] == 250 * steps["thinning"]
+        assert coarse["num_samples"] == 250 * coarse["thinning"]
+        assert fine["thinning"] == pytest.approx(2**power * coarse["thinning"], rel=0.1)
 
 
 def test_options_of_ones_own_reach_the_kernel():
@@ -36,10 +35,6 @@ def test_options_of_ones_own_reach_the_kernel():
         "friction": 2.0,
     }
     assert choose_kernel("sgld", NETWORK, 0.01, "none").settings()["preconditioner"] is None
-    assert (
-        choose_kernel("mala", NETWORK).settings()["step_size"]
-        == choose_kernel("sgld", NETWORK).settings()["step_size"]
-    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +61,8 @@ def test_the_command_samples_by_underdamped_langevin_from_both_starts(capsys, tm
     assert main([*command, "--thinning", "2", "--out", str(tmp_path / "run")]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["scheme"] == "underdampedlangevin"
-    assert row["gradient_evaluations"] == 4 * (50 + 250) * 2
+    # Steps, and products for the step size: 25 at the start and 3 at each of four tunings.
+    assert row["gradient_evaluations"] == 4 * (540 + 2 * (25 + 4 * 3))
 
 
 def test_the_command_starts_chains_from_a_theory_and_from_an_earlier_run(capsys, tmp_path):

@@ -123,8 +123,8 @@ def test_ard_log_density(centered):
         sites["w"] = params["w"]
         expected += stats.norm.logpdf(params["w"], 0, rho**-0.5).sum()
     else:
-        sites["w_base"] = params["w"] * np.sqrt(1 + rho)
-        expected += stats.norm.logpdf(sites["w_base"], 0, np.sqrt(1 + 1 / rho)).sum()
+        sites["w_base"] = params["w"] * np.sqrt(0.25 + rho)
+        expected += stats.norm.logpdf(sites["w_base"], 0, np.sqrt(1 + 0.25 / rho)).sum()
     expected += stats.norm.logpdf(y, function(network, params, x), 0.2 * math.sqrt(7)).sum()
     value, _ = log_density(network, (x, y), {}, sites)
     assert float(value) == pytest.approx(expected, rel=2e-5)

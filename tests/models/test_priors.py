@@ -156,8 +156,8 @@ def test_log_density_against_scipy(name, centered):
     sites = prior_sites(prior)
     scale, expected = SCALES[name](sites), HYPER_LOGPDF[name](sites)
     base = stats.t(5.0) if name == "student-t" else stats.norm()
-    # w = w_base s/r, with r = √(1 + s²/σ_w²) the standard deviation of w_base in a scale mixture.
-    spread = 1.0 if name == "student-t" else np.sqrt(1 + (scale / 1.3) ** 2)
+    # w = w_base s/r, with r = √(1 + s²/4σ_w²) the standard deviation of w_base in a scale mixture.
+    spread = 1.0 if name == "student-t" else np.sqrt(1 + (scale / 2.6) ** 2)
     if "w" in sites:
         expected += (
             (base.logpdf(sites["w"] / scale) - np.log(scale)).sum()

@@ -418,7 +418,7 @@ def test_draws_are_constrained_and_deterministic_sites_follow(small_data):
         SGLD(network, step_size=1e-4), args=(small_data.x, small_data.y), num_samples=20
     ).get_samples()
     assert (np.asarray(draws["rho"]) > 0).all()
-    expected = draws["w_base"] / np.sqrt(1 + draws["rho"])[:, None, :]
+    expected = draws["w_base"] / np.sqrt(0.25 + draws["rho"])[:, None, :]
     np.testing.assert_allclose(draws["w"], expected, rtol=1e-5)
 
 

@@ -114,18 +114,18 @@ def test_contents_agree_with_the_draws(sgld_tree, small_data):
     np.testing.assert_allclose(tree.predictions["f"], network.apply(draws, small_data.x_test), atol=1e-4)
     np.testing.assert_array_equal(tree.constant_data["relevant"], small_data.relevant)
     np.testing.assert_array_equal(tree.observed_data["y"], small_data.y)
-    # The log density of the unconstrained values: log ρ has the Jacobian ρ, and w = w_base/√(ρ + 1).
+    # The log density of the unconstrained values: log ρ has the Jacobian ρ, and w = w_base/√(ρ + 1/4).
     rho = tree.posterior["rho"].values[1, 7]
     params = {name: value[1, 7] for name, value in draws.items()}
-    params |= {"rho": rho, "w_base": params["w"] * np.sqrt(1 + rho)}
+    params |= {"rho": rho, "w_base": params["w"] * np.sqrt(0.25 + rho)}
     density, _ = log_density(network, (small_data.x, small_data.y), {}, params)
     assert float(tree.sample_stats["lp"][1, 7]) == pytest.approx(
         float(density) + np.log(rho).sum(), rel=1e-4, abs=1e-3
     )
-    # The prior's terms are of w itself, whose density has the Jacobian Π_j ρ_j^(N/2).
+    # The prior's terms are of w itself, whose density has the Jacobian Π_j (ρ_j + 1/4)^(N/2).
     terms = sum(float(term[1, 7]) for term in tree.log_prior.data_vars.values())
     prior = float(density) - float(tree.log_likelihood["y"][1, 7].sum())
-    assert terms == pytest.approx(prior + network.width / 2 * np.log(rho).sum(), rel=1e-4, abs=1e-3)
+    assert terms == pytest.approx(prior + network.width / 2 * np.log(0.25 + rho).sum(), rel=1e-4, abs=1e-3)
     density = tree.sample_stats["lp"].to_numpy()
     np.testing.assert_array_equal(tree.functions["log_density"], density)
     np.testing.assert_array_equal(tree.functions["f"], tree.predictions["f"][..., :10])
@@ -263,7 +263,7 @@ def test_prior_start_is_the_prior(small_data):
     start = start_params(network, small_data, jax.random.key(0), 4000, "prior")
     assert {k: v.shape[1:] for k, v in start.items()} == {"rho": (5,), "w_base": (8, 5), "a": (8,)}
     for value, expected in (
-        (start["w_base"] ** 2 / (1 + np.exp(-start["rho"][:, None])), 1.0),
+        (start["w_base"] ** 2 / (1 + 0.25 * np.exp(-start["rho"][:, None])), 1.0),
         (start["a"] ** 2, 1.0),
         (np.exp(start["rho"]), 2 / 0.3),
     ):

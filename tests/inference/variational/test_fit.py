@@ -171,7 +171,7 @@ def test_user_prior_minibatches_particles_and_progress(simultaneous):
     tree, reports = simultaneous[0]["user"], simultaneous[1]
     assert tree.attrs["prior"] == "heavytails"
     assert np.all(tree["posterior/tau"] > 0)
-    assert tree["posterior/w"].shape == (4, 10, 8, 6)
+    assert tree["posterior/w"].shape == (1, 40, 8, 6)
     assert tree.attrs["gradient_evaluations"] == 30 * 2 * 2 * 10 / 40
     done = [report[0] for report in reports]
     assert done == sorted(done)

@@ -209,7 +209,7 @@ def test_posterior_draws_have_the_fitted_moments():
     z = (np.log(draws["rho"]) - params["rho_auto_loc"]) / params["rho_auto_scale"]
     assert abs(z.mean()) < 4 / z.size**0.5
     assert abs(z.var() - 1) < 4 * (2 / z.size) ** 0.5
-    np.testing.assert_allclose(draws["w"], draws["w_base"] / np.sqrt(1 + draws["rho"])[:, None], rtol=1e-5)
+    np.testing.assert_allclose(draws["w"], draws["w_base"] / np.sqrt(0.25 + draws["rho"])[:, None], rtol=1e-5)
 
 
 @pytest.mark.parametrize("jitted", [False, True])

@@ -78,13 +78,13 @@ def test_aligned_start_turns_the_first_layer_alone_and_draws_readouts_for_it():
     network = DeepNetwork(4, (8, 5), 0.05, prior=(ARD(), Isotropic()))
     prior, aligned = (start_params(network, PARITY, KEY, 3, s) for s in ("prior", "aligned"))
     np.testing.assert_array_equal(prior["w2"], aligned["w2"])
-    w = np.asarray(aligned["w_base"] * jnp.exp(aligned["rho"])[:, None] ** -0.5)
+    w = np.asarray(aligned["w_base"] * (0.25 + jnp.exp(aligned["rho"]))[:, None] ** -0.5)
     share = (w[..., :2] ** 2).sum(-1) / (w**2).sum(-1)
     assert np.all(share[:, :4] > 0.9)
 
     def misfit(params):
         rows = {
-            "w": params["w_base"] * jnp.exp(params["rho"])[:, None] ** -0.5,
+            "w": params["w_base"] * (0.25 + jnp.exp(params["rho"]))[:, None] ** -0.5,
             "w2": params["w2"],
             "a": params["a"],
         }
@@ -148,7 +148,7 @@ def test_guides_fit_deep_networks(guide):
     options = {"num_steps": 20, "num_restarts": 2, "num_draws": 8}
     tree = fit(network, PARITY, guide, KEY, start="aligned", **options)
     assert tree["posterior/a"].dims == ("chain", "draw", "neuron2")
-    assert tree["posterior/w2"].shape == (4, 2, 5, 6)
+    assert tree["posterior/w2"].shape == (1, 8, 5, 6)
     assert np.isfinite(tree["order_parameters"].test_mse).all()
 
 
