@@ -18,11 +18,11 @@ class Budget:
     """How long a sampler's chains run; fixed beforehand. What is left out follows from the rest."""
 
     num_warmup: int | None = None
-    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 62/κ (langevin), with
+    """Steps of each chain thrown away; by default 22/κ² (sgld, psgld, mala), 125/κ (langevin), with
     the isotropic prior 8/κ² and 31/κ, or 500 (nuts), and in proportion to num-samples or thinning
     where these are given."""
     num_samples: int | None = None
-    """Steps of each chain after the warm-up; by default 350/κ² and 780/κ, with the isotropic prior
+    """Steps of each chain after the warm-up; by default 350/κ² and 1560/κ, with the isotropic prior
     125/κ² and 390/κ, or 600, likewise."""
     thinning: int | None = None
     """Steps between kept draws; by default 250 draws a chain are kept, 300 of nuts."""
@@ -79,8 +79,10 @@ def _time_step(network: Network) -> float:
 
 
 def recommended_steps(network: Network) -> dict[str, int]:
-    """From κ and the prior alone: a draw every 5 units of time, 20 draws' time of warm-up."""
-    return _steps(max(ceil(5.0 / _time_step(network)), 10), 20)
+    """From κ and the prior alone: a draw every 5 units of time, 10 where relevant inputs have scales to
+    find; 20 draws' time of warm-up."""
+    time = 5.0 if isinstance(network.prior, Isotropic) else 10.0
+    return _steps(max(ceil(time / _time_step(network)), 10), 20)
 
 
 def sgld_steps(network: Network) -> dict[str, int]:
@@ -123,7 +125,7 @@ KERNELS: dict[str, KernelChoice] = {
     ),
     "mala": KernelChoice(lambda n: MALA(), MALA, sgld_steps, ("preconditioner",)),
     "nuts": KernelChoice(
-        lambda n: partial(NUTS, max_tree_depth=8, target_accept_prob=0.9),
+        lambda n: partial(NUTS, max_tree_depth=8, target_accept_prob=0.95),
         None,
         lambda n: {"num_warmup": 500, "num_samples": 600, "thinning": 2},
     ),
