@@ -323,7 +323,7 @@ def test_thinning_and_warm_up_follow_the_number_of_draws(capsys, tmp_path):
     common = ["sample", *SMALL, "--num-data", 30, "--num-test", 20, "--scheme", "sgld", "--kappa", 0.05]
     status, out, _ = run(capsys, *common, "--num-samples", 300, "--json", "--out", tmp_path)
     assert status == 0
-    assert json.loads(out)["gradient_evaluations"] == 4 * (300 + 16)
+    assert json.loads(out)["gradient_evaluations"] == 4 * (300 + 16 + 2 * (25 + 2 * 3))
     assert load_tree(tmp_path / "run.nc")["posterior"].sizes["draw"] == 300
 
 

@@ -130,11 +130,11 @@ def test_chains_do_not_look_at_the_test_targets(prior, small_data, small_network
 
 
 def test_steps_depend_on_kappa_and_effort_alone():
-    network, steps_at = TwoLayerNetwork(6, 8, 0.1), KERNELS["langevin"].steps
+    network, steps_at = TwoLayerNetwork(6, 8, 0.05), KERNELS["langevin"].steps
     steps = Budget().steps(steps_at(network))
     assert steps == steps_at(network) == steps_at(replace(network, width=16))
     # The step grows as κ, and so falls the number of steps in the same time; 250 draws stay.
-    doubled = steps_at(replace(network, kappa=0.2))
+    doubled = steps_at(replace(network, kappa=0.1))
     assert doubled["num_samples"] == pytest.approx(steps["num_samples"] / 2, rel=0.05)
     half = Budget(effort=0.5).steps(steps_at(network))
     assert half["num_samples"] == pytest.approx(steps["num_samples"] / 2, rel=0.05)

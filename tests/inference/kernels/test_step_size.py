@@ -197,7 +197,7 @@ def test_chains_one_by_one_and_side_by_side_find_the_same_steps(small_network, s
 
 @pytest.mark.parametrize("stop_at", [0.3, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_a_resumed_run_has_the_same_draws(stop_at, small_network, small_data, tmp_path):
-    kernel, options = UnderdampedLangevin(), {"num_warmup": 100, "num_samples": 50, "checkpoint_every": 1e-3}
+    kernel, options = UnderdampedLangevin(), {"num_warmup": 40, "num_samples": 20, "checkpoint_every": 1e-3}
 
     def stop(done, total, text):
         if done > stop_at * total:
