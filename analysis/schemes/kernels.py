@@ -107,6 +107,12 @@ class KernelChoice:
     options: tuple[str, ...] = ()
 
 
+def _nuts(network: Network) -> Callable:
+    """NUTS; where scales are sampled with the weights, at the acceptance that leaves no divergence."""
+    acceptance = 0.8 if isinstance(network.prior, Isotropic) else 0.95
+    return partial(NUTS, max_tree_depth=8, target_accept_prob=acceptance)
+
+
 KERNELS: dict[str, KernelChoice] = {
     "sgld": KernelChoice(default_sgld, SGLD, sgld_steps, ("preconditioner",)),
     "psgld": KernelChoice(lambda n: PSGLD(step_size=3.0 * n.kappa**2), PSGLD, sgld_steps),
@@ -125,7 +131,7 @@ KERNELS: dict[str, KernelChoice] = {
     ),
     "mala": KernelChoice(lambda n: MALA(), MALA, sgld_steps, ("preconditioner",)),
     "nuts": KernelChoice(
-        lambda n: partial(NUTS, max_tree_depth=8, target_accept_prob=0.95),
+        _nuts,
         None,
         lambda n: {"num_warmup": 500, "num_samples": 600, "thinning": 2},
     ),
