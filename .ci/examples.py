@@ -1,9 +1,9 @@
 """Run what README.md and the pages show, as it stands there: commands, and Python with its output.
 
-    python .ci/examples.py
+    python .ci/examples.py [PAGE ...]
 
-In a temporary folder, where the installed package is found. The two commands that take long are
-left to .ci/run, which has them word for word.
+The README, commands included, without arguments. In a temporary folder, where the installed package
+is found. The two commands that take long are left to .ci/run, which has them word for word.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import io
 import math
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def run_commands() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for page in ("README.md", "docs/zoo.md", "docs/own_sampler.md"):
+        for page in sys.argv[1:] or ["README.md"]:
             run_python(page)
-        run_commands()
+        if not sys.argv[1:]:
+            run_commands()
