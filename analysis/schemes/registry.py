@@ -111,8 +111,10 @@ def _fixed_point(name, network, data, key, progress):
     population = not theory.deep and _has_population(data)
     num_data = data.num_data if population and theory.finite_data else None
     target = data.teacher if population else data
-    # The solution is all but the last of the job's parts: the networks are drawn after it.
-    report = lambda done, total, text: progress(done, total + 1, text)  # noqa: E731
+
+    def report(done: int, total: int, text: str) -> None:
+        progress(done, total + 1, text)  # the networks are drawn after the solution
+
     point = theory.solver().solve(network, target, num_data=num_data, key=key, progress=report)
     # A theory of finite data has integrated the readouts out, and leaves them to the data.
     draws = point.sample_networks(key, _INDEPENDENT_DRAWS, *([] if num_data is None else [data]))

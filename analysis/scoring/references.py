@@ -1,8 +1,6 @@
 """Reference answers: made by NUTS, cross-checked by BAOAB, or in closed form."""
 
-from collections.abc import Callable
 from datetime import date
-from functools import partial
 from importlib.metadata import version
 from math import ceil
 from time import perf_counter
@@ -12,6 +10,7 @@ from numpyro.infer import MCMC, NUTS
 
 from analysis.diagnostics.convergence import R_HAT_LIMIT
 from analysis.results.files import write_text
+from analysis.schemes.kernels import KERNELS
 from analysis.scoring.functions import Draws, draws_of, functions_of_draws
 from analysis.scoring.score import compare_functions, data_figures, judge, summarise_functions
 from inference import UnderdampedLangevin, sample
@@ -82,9 +81,9 @@ def _run_network(of: Problem, name: str, key, effort: float, progress) -> tuple[
     network, data = of.network, of.data
     options = {"start": "prior" if data.relevant is None else "both", "num_chains": _CHAINS}
     if name == "nuts":
-        kernel: Callable = partial(NUTS, max_tree_depth=8)
+        kernel = KERNELS["nuts"].default(network)
         options |= {"num_warmup": 1000, "num_samples": round(4000 * effort), "thinning": 1}
-        settings = {"kernel": "NUTS", "max_tree_depth": 8}
+        settings = {"kernel": "NUTS", **kernel.keywords}
     else:
         # An eighth of the step that suits a user, of which no bias is left to see.
         step = (0.4 if isinstance(network.prior, Isotropic) else 0.2) * network.kappa
@@ -98,6 +97,7 @@ def _run_network(of: Problem, name: str, key, effort: float, progress) -> tuple[
 
 
 def run_model(of: Problem, name: str, key, effort: float, progress=None) -> tuple[Draws, dict]:
+    """Draws of a problem that is no network of ours, by ``nuts`` or BAOAB, and the run's settings."""
     if name == "nuts":
         kernel, settings = NUTS(of.network, target_accept_prob=0.95), {"kernel": "NUTS"}
         lengths = {"num_warmup": 2000, "num_samples": round(10_000 * effort), "thinning": 1}

@@ -121,7 +121,7 @@ class CompiledChains:
             called = time.perf_counter()
             self.state, buffer, evaluations = self._program(self.state, draws, steps)
             work = int(evaluations) + self._tuning_cost(done, done + draws * steps)
-            if hasattr(self._kernel, "step"):  # ours, whose flag stays; for NUTS it concerns one trajectory
+            if isinstance(self._kernel, ChainKernel):  # whose flag stays; NUTS's concerns one trajectory
                 check_finite(self._kernel, self.state)
             # A copy: what the compiled call returned is as large as its capacity.
             collected = jax.tree.map(lambda b, count=draws: np.asarray(b)[:count].copy(), buffer)

@@ -208,6 +208,20 @@ def test_gradient_evaluations_of_sgld_are_full_batch_equivalents(
     assert tree.posterior.sizes["draw"] == 8
 
 
+def test_a_method_of_a_users_kernel_is_not_taken_for_ours(small_network, small_data):
+    class Stepping(HMC):
+        def step(self):
+            raise AssertionError("nobody calls this")
+
+    def kernel(model):
+        return Stepping(model, num_steps=2, adapt_step_size=False, adapt_mass_matrix=False, step_size=0.01)
+
+    tree = sample(
+        small_network, small_data, kernel, jax.random.key(0), num_warmup=2, num_samples=10, num_chains=2
+    )
+    assert tree.posterior.sizes["draw"] == 10
+
+
 def test_gradient_evaluations_of_nuts_are_leapfrog_steps(small_network, small_data):
     options = {"num_samples": 30, "num_chains": 2}
     tree = sample(
