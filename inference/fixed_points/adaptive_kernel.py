@@ -68,16 +68,10 @@ class AdaptiveKernelEquations(PrecisionUnknowns):
 
     def naturals(self, theta: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
         """See :class:`Equations`."""
-        kernel, problem = self.lattice.kernel, self.lattice.problem
-        gamma = self._resolvent(theta, log_ridge)
-        drive = problem.amplitude * gamma @ kernel.target_vector
-        out = np.zeros((*theta.shape[:-1], 3, kernel.num_features), theta.dtype)
-        out[..., 0, :-3] = kernel.occurrence * kernel.entries(self._cost(gamma, log_ridge))
-        out[..., 0, -3] = np.exp(-log_ridge)
-        first, second = kernel.pairs
-        out[..., 1, :-3] = kernel.occurrence * drive[..., first] * drive[..., second]
-        out[..., 2, -2:] = self.precisions(theta)
-        return out
+        kernel, gamma = self.lattice.kernel, self._resolvent(theta, log_ridge)
+        drive = self.lattice.problem.amplitude * gamma @ kernel.target_vector
+        cost = self._cost(gamma, log_ridge)
+        return kernel.naturals(cost, np.exp(-log_ridge), drive, self.precisions(theta))
 
     def update(self, theta: np.ndarray, log_ridge: np.ndarray, means: np.ndarray) -> np.ndarray:
         """See :class:`Equations`."""

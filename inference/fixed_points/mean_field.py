@@ -64,15 +64,10 @@ class MeanFieldEquations(PrecisionUnknowns):
 
     def naturals(self, theta: np.ndarray, log_ridge: np.ndarray) -> np.ndarray:
         """See :class:`Equations`."""
-        kernel = self.lattice.kernel
-        ridge = np.exp(log_ridge)[..., None]
+        inverse = 1 / np.exp(log_ridge)
+        cost = inverse[..., None, None] * np.eye(self._size)
         drive = self.drive(theta, log_ridge)
-        out = np.zeros((*theta.shape[:-1], 3, kernel.num_features), theta.dtype)
-        out[..., 0, : self._size], out[..., 0, -3] = 1 / ridge, 1 / ridge[..., 0]
-        first, second = kernel.pairs
-        out[..., 1, :-3] = kernel.occurrence * drive[..., first] * drive[..., second]
-        out[..., 2, -2:] = self.precisions(theta)
-        return out
+        return self.lattice.kernel.naturals(cost, inverse, drive, self.precisions(theta))
 
     def update(self, theta: np.ndarray, log_ridge: np.ndarray, means: np.ndarray) -> np.ndarray:
         """See :class:`Equations`."""

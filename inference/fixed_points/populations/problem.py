@@ -149,6 +149,19 @@ class Kernel:
         first, second = self.pairs
         return matrix[..., first, second]
 
+    def naturals(
+        self, cost: np.ndarray, remainder: np.ndarray, drive: np.ndarray, precisions: np.ndarray
+    ) -> np.ndarray:
+        """η_G, η_B and η_ρ (..., 3, K), of G = aᵀ `cost` a + `remainder` (Σ - |a|²), B = `drive`·a
+        and the prior's quadratic form with `precisions` ρ_S and ρ_⊥."""
+        first, second = self.pairs
+        out = np.zeros((*drive.shape[:-1], 3, self.num_features), np.result_type(cost, drive, precisions))
+        out[..., 0, :-3] = self.occurrence * self.entries(cost)
+        out[..., 0, -3] = remainder
+        out[..., 1, :-3] = self.occurrence * drive[..., first] * drive[..., second]
+        out[..., 2, -2:] = precisions
+        return out
+
 
 def population_problem(
     network: TwoLayerNetwork,

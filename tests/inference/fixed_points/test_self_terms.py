@@ -64,6 +64,21 @@ def test_averages_over_the_length_against_quadrature(density, cost):
         assert found[4, i] == pytest.approx(moments[2] / moments[0], rel=1e-6)
 
 
+def test_the_mean_field_cost_is_that_of_the_whole_neuron():
+    # G = Σ/κ̃, of a ReLU neuron of unit length 1/2κ̃, whatever kernel the others form; theirs lowers it.
+    problem = population_problem(
+        TwoLayerNetwork(8, 64, 0.3), TEACHER, "AdaptiveKernel", Isotropic, max_order=2
+    )
+    nodes = lattice(problem).nodes(np.arange(lattice(problem).num_cells), 0, 1)
+    theta, log_ridge = np.full(lattice(problem).kernel.num_pairs + 1, -3.0), np.array(-2.0)
+    cost = {
+        name: nodes.features @ SELF_TERMS[name](lattice(problem)).naturals(theta, log_ridge)[0]
+        for name in ("mean-field", "exact")
+    }
+    np.testing.assert_allclose(cost["mean-field"], 0.5 * np.exp(2.0), rtol=1e-10)
+    assert np.all(cost["exact"] < cost["mean-field"])
+
+
 def test_neurons_drawn_have_the_second_moments_of_the_theory():
     network = TwoLayerNetwork(8, 64, 0.15, prior=ARD())
     point = AdaptiveKernel("first-order").solve(network, TEACHER, num_data=80)
