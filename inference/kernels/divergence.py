@@ -9,19 +9,18 @@ class DivergenceError(ValueError):
     """A Langevin trajectory left the finite numbers: its step size is too large."""
 
 
-def raise_divergence(i, step_size, kernel: str = "SGLD") -> None:
-    """Raise :class:`DivergenceError` naming the step size and the step number."""
-    raise DivergenceError(
-        f"{kernel} diverged at step {int(i)} with step_size={float(step_size):.3g}; use a smaller step_size (half of "
-        "it or less)."
-    )
-
-
 def check_finite(kernel, state) -> None:
-    """Raise :class:`DivergenceError` where a chain of `state`, a batch of states, has diverged."""
+    """Raise :class:`DivergenceError` where a chain of `state`, a batch of states, has diverged.
+
+    It names the step number and the step size, and the remedy.
+    """
     if bool(jnp.any(state.diverging)):
         worst = int(jnp.argmax(state.diverging))
-        raise_divergence(state.i[worst], state.step_size[worst], type(kernel).__name__)
+        found = ", or a longer warm-up, which finds it" if getattr(kernel, "_automatic", False) else ""
+        raise DivergenceError(
+            f"{type(kernel).__name__} diverged at step {int(state.i[worst])} with "
+            f"step_size={float(state.step_size[worst]):.3g}; use a smaller step_size (half of it or less){found}."
+        )
 
 
 def check_start(kernel, state) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import jax
 
-from inference.kernels.divergence import raise_divergence  # noqa: F401
 from inference.kernels.langevin import STATE_FIELDS, LangevinKernel, langevin_step
 from inference.kernels.step_size import standard_normal
 

@@ -20,6 +20,7 @@ from inference import (
     UnderdampedLangevin,
     sample,
 )
+from inference.kernels.divergence import check_finite
 from inference.kernels.step_size import BIAS, MARGIN, mean_curvature, power_iteration
 from inference.runs.annealing import annealed_start
 from models import ARD, SparseParity, TwoLayerNetwork
@@ -142,6 +143,8 @@ def test_what_no_step_suits_ends_as_a_divergence():
         state = step(state)
     assert bool(state.diverging)
     assert np.isfinite(state.z).all()
+    with pytest.raises(DivergenceError, match=r"smaller step_size .* or a longer warm-up, which finds it\.$"):
+        check_finite(kernel, jax.tree.map(lambda value: value[None], state))
 
 
 def test_without_a_warm_up_the_step_is_that_of_the_start():
@@ -299,7 +302,9 @@ def test_networks_run_without_a_divergence(kernel_type, prior, kappa, width, dim
 
 
 def test_a_step_that_is_too_long_still_ends_a_run(small_network, small_data):
-    with pytest.raises(DivergenceError, match="step_size=5"):
+    with pytest.raises(
+        DivergenceError, match=r"step_size=5; use a smaller step_size \(half of it or less\)\.$"
+    ):
         sample(
             small_network, small_data, SGLD(step_size=5.0), jax.random.key(0), num_warmup=100, num_samples=9
         )
